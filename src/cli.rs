@@ -1,0 +1,140 @@
+//! Every command and flag, with its help text. No logic.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Trains image classifiers on the GPU you already have (Vulkan, Metal, DX12), or on the CPU.
+///
+/// `weft train` without arguments trains a small network on Fashion-MNIST in a few minutes.
+#[derive(Debug, Parser)]
+#[command(name = "weft", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a model in a new run folder
+    ///
+    /// Writes runs/NAME with the config, a checkpoint after each epoch, results.csv and the test
+    /// result. Ctrl-C saves a checkpoint; `weft resume` goes on from it.
+    Train(TrainArgs),
+    /// Go on with a run from its last checkpoint
+    Resume(ResumeArgs),
+    /// Measure a trained model: loss, accuracy, a report per class, the confusion matrix
+    Evaluate(EvaluateArgs),
+    /// Show the data: where it comes from, its shape, class counts, pixel statistics
+    Data(DataArgs),
+    /// List the devices that weft can train on
+    Devices,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Arguments of `weft train`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// Experiment as a TOML file [default: the built-in quickstart]
+    pub config: Option<PathBuf>,
+    /// Change a key of the config, such as --set train.epochs=3; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub assignments: Vec<String>,
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// Name of the run folder [default: the config's name]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Folder for run folders
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub runs_dir: PathBuf,
+    /// Print the whole config that would be used, every key, and stop
+    #[arg(long)]
+    pub print_config: bool,
+    #[command(flatten)]
+    pub display: DisplayArgs,
+}
+
+/// Arguments of `weft resume`.
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// Run folder, such as runs/quickstart
+    pub run: PathBuf,
+    /// Train until this many epochs are done in all; more than the config says extends a finished run
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<u64>,
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    #[command(flatten)]
+    pub display: DisplayArgs,
+}
+
+/// Where the images come from and where the tensors live.
+#[derive(Debug, Args)]
+pub struct PlaceArgs {
+    /// auto, gpu, gpu:INDEX, gpu:NAME-PART, cpu or ndarray; see `weft devices`
+    ///
+    /// auto takes the best hardware GPU, else the CPU. Software adapters are used only when named.
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Folder with the four IDX files of the data set (plain or .gz)
+    #[arg(long, value_name = "DIR", env = "WEFT_DATA")]
+    pub data: Option<PathBuf>,
+}
+
+/// What is shown while training, and whether the test split is read at the end.
+#[derive(Debug, Args)]
+pub struct DisplayArgs {
+    /// Do not read the test split at the end
+    #[arg(long)]
+    pub no_test: bool,
+    /// Show burn's dashboard while training (q leaves it, and stops with a checkpoint)
+    #[arg(long, conflicts_with = "quiet")]
+    pub tui: bool,
+    /// Print nothing but warnings and errors
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// Arguments of `weft evaluate`.
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// Run folder, such as runs/quickstart
+    pub run: PathBuf,
+    /// Images to evaluate on
+    #[arg(long, value_enum, default_value_t = EvaluationSplit::Test)]
+    pub split: EvaluationSplit,
+    /// best, last, or the step of a checkpoint [default: the run's result]
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub checkpoint: Option<String>,
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// A split that can be evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EvaluationSplit {
+    /// The images that no choice was made on
+    Test,
+    /// The images that early stopping looked at
+    Validation,
+}
+
+/// Arguments of `weft data`.
+#[derive(Debug, Args)]
+pub struct DataArgs {
+    /// Experiment as a TOML file [default: the built-in quickstart]
+    pub config: Option<PathBuf>,
+    /// Change a key of the config, such as --set data.source=sample; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub assignments: Vec<String>,
+    /// Folder with the four IDX files of the data set (plain or .gz)
+    #[arg(long, value_name = "DIR", env = "WEFT_DATA")]
+    pub data: Option<PathBuf>,
+}

@@ -1,0 +1,39 @@
+//! `weft devices`
+
+use super::say;
+use crate::device::{self, Adapter};
+
+pub(super) fn run() {
+    let adapters = device::adapters();
+    let best = device::best(&adapters).map(|adapter| adapter.index);
+    if adapters.is_empty() {
+        say("no GPU driver was found (Vulkan, Metal or DX12)\n");
+    }
+    for adapter in &adapters {
+        describe(adapter, best);
+    }
+    let threads = device::threads();
+    let mark = if best.is_none() { "   <- auto" } else { "" };
+    say(&format!("cpu      burn's flex backend, {threads} threads{mark}"));
+    say(&format!("ndarray  burn's ndarray backend, {threads} threads; slower, a second CPU path"));
+    say("\nnext   weft train --device gpu    weft train --device cpu");
+}
+
+fn describe(adapter: &Adapter, best: Option<usize>) {
+    let index = adapter.index;
+    let mark = match best {
+        Some(best) if best == index => "   <- auto",
+        _ if adapter.is_software() => "   software: used only when named",
+        _ => "",
+    };
+    let f16 = if adapter.f16 { "yes" } else { "no" };
+    let mib = |bytes: u64| bytes / (1024 * 1024);
+    say(&format!("gpu:{index}    {}{mark}", adapter.name));
+    say(&format!("         {} {}, driver {}", adapter.api, adapter.kind, adapter.driver));
+    say(&format!(
+        "         largest binding {} MiB, largest buffer {} MiB, {} invocations a workgroup, f16 {f16}\n",
+        mib(adapter.max_binding),
+        mib(adapter.max_buffer),
+        adapter.max_invocations
+    ));
+}

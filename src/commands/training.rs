@@ -1,0 +1,174 @@
+//! What `weft train` and `weft resume` share: signals, the display, the block at the end.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::{say, warn};
+use crate::cli::DisplayArgs;
+use crate::device;
+use crate::evaluate::Outcome;
+use crate::experiment::{Experiment, SplitName};
+use crate::run::checkpoints::{Checkpoint, Store};
+use crate::run::records::{self, TrainState};
+use crate::run::RunFolder;
+use crate::train::progress::{Progress, Verbosity, thousands};
+use crate::train::{Ended, StopFlag};
+
+/// How much is shown, and whether the test split is read.
+pub(super) struct Shown {
+    verbosity: Verbosity,
+    test: bool,
+}
+
+impl Shown {
+    pub(super) fn new(args: &DisplayArgs) -> Self {
+        let verbosity = match (args.quiet, args.tui) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Dashboard,
+            _ => Verbosity::Normal,
+        };
+        Self {
+            verbosity,
+            test: !args.no_test,
+        }
+    }
+
+    pub(super) fn say(&self, line: &str) {
+        if self.verbosity != Verbosity::Quiet {
+            say(line);
+        }
+    }
+
+    /// The four lines before the first epoch.
+    pub(super) fn introduce(&self, experiment: &Experiment, run: &RunFolder) {
+        let config = &experiment.config;
+        let why = match &experiment.device.reason {
+            Some(reason) => format!(": {reason}"),
+            None => String::new(),
+        };
+        let version = env!("CARGO_PKG_VERSION");
+        let device = &experiment.device.name;
+        self.say(&format!("weft {version}  {} on {device}{why}", config.name));
+        let count = |split| thousands(experiment.n_images(split) as u64);
+        self.say(&format!(
+            "data    {}: train {}, validation {}, test {}",
+            experiment.splits.source().title(),
+            count(SplitName::Train),
+            count(SplitName::Validation),
+            count(SplitName::Test)
+        ));
+        self.say(&format!(
+            "model   {}, {} parameters",
+            config.model.summary(),
+            thousands(experiment.n_parameters() as u64)
+        ));
+        self.say(&format!("run     {}\n", run.root.display()));
+        if let Some(warning) = &experiment.splits.source().warning {
+            warn(&format!("WARNING: {warning}\n"));
+        }
+    }
+}
+
+/// Trains until the end or a signal, then prints the block and the next commands.
+pub(super) fn train_and_report(
+    experiment: &Experiment,
+    run: &RunFolder,
+    resume: Option<(Checkpoint, TrainState)>,
+    shown: &Shown,
+) -> Result<ExitCode> {
+    let stop = watch_signals()?;
+    let warming_up = experiment.device.adapter.as_ref().map(|_| {
+        let kept = device::kernel_cache().map(|folder| format!(", kept in {}", folder.display()));
+        format!(
+            "compiling and tuning kernels: minutes on the first run, seconds later{}",
+            kept.unwrap_or_default()
+        )
+    });
+    let progress = Progress::new(shown.verbosity, experiment.config.train.epochs, warming_up);
+    let dashboard = shown.verbosity == Verbosity::Dashboard;
+    let (ended, state) = experiment.train(run, resume, progress, dashboard, stop.clone())?;
+
+    if ended == Ended::Stopped {
+        shown.say(&format!(
+            "\nstopped in epoch {} after step {}; a checkpoint is saved\n\nnext   weft resume {}",
+            state.epoch,
+            state.step,
+            run.root.display()
+        ));
+        // Without a signal it was the dashboard's own key.
+        let code = stop.signal().map_or(130, |signal| 128 + signal);
+        return Ok(ExitCode::from(code as u8));
+    }
+    report(experiment, run, &state, ended, shown)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The first SIGINT or SIGTERM asks for a checkpoint and an end; the second leaves at once.
+fn watch_signals() -> Result<StopFlag> {
+    let stop = StopFlag::default();
+    let armed = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        let code = 128 + signal;
+        signal_hook::flag::register_conditional_shutdown(signal, code, armed.clone())
+            .and_then(|_| signal_hook::flag::register(signal, armed.clone()))
+            .and_then(|_| signal_hook::flag::register_usize(signal, stop.handle(), signal as usize))
+            .context("signals cannot be watched")?;
+    }
+    Ok(stop)
+}
+
+/// The seed's block: loss and accuracy of all splits, with the weights that are the result.
+fn report(
+    experiment: &Experiment,
+    run: &RunFolder,
+    state: &TrainState,
+    ended: Ended,
+    shown: &Shown,
+) -> Result<()> {
+    let last = state.history.last().map_or(0, |row| row.epoch);
+    let best = state.best.as_ref().map(|best| best.epoch);
+    let mut line = String::new();
+    if ended == Ended::EarlyStopped {
+        let patience = experiment.config.early_stopping.patience;
+        line = format!("stopped early after epoch {last}: {patience} epochs without improvement; ");
+    }
+    let restored = experiment.config.early_stopping.restore_best && best.is_some();
+    match (best, restored) {
+        (Some(best), true) => line += &format!("best epoch {best}"),
+        (Some(best), false) => line += &format!("last epoch {last} (best {best})"),
+        (None, _) => line += &format!("last epoch {last}"),
+    }
+    shown.say(&format!("{line}\n"));
+
+    let store = Store::new(&run.root);
+    let checkpoint = store.load(experiment.result_step(run)?)?;
+    let mut columns: Vec<(SplitName, Outcome)> = Vec::new();
+    for split in [SplitName::Train, SplitName::Validation, SplitName::Test] {
+        let skipped = split == SplitName::Test && !shown.test;
+        if !skipped && experiment.n_images(split) > 0 {
+            columns.push((split, experiment.evaluate(&checkpoint, split)?));
+        }
+    }
+    let row = |name: &str, cell: &dyn Fn(&(SplitName, Outcome)) -> String| {
+        let cells: String = columns.iter().map(|column| format!("{:>12}", cell(column))).collect();
+        format!("{name:<8}{cells}")
+    };
+    shown.say(&row("", &|(split, _)| split.as_str().to_owned()));
+    shown.say(&row("loss", &|(_, outcome)| format!("{:.4}", outcome.loss)));
+    shown.say(&row("accuracy", &|(_, outcome)| format!("{:.4}", outcome.accuracy())));
+
+    if let Some((split, outcome)) = columns.iter().find(|(split, _)| *split == SplitName::Test) {
+        let record = experiment.record(outcome, &checkpoint, *split)?;
+        records::write_json(&run.evaluation(), &record)?;
+    }
+    let root = run.root.display();
+    let more = experiment.config.train.epochs * 2;
+    shown.say(&format!(
+        "\nnext   weft evaluate {root}    weft resume {root} --epochs {more}"
+    ));
+    Ok(())
+}

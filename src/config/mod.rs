@@ -1,0 +1,304 @@
+//! The experiment: one TOML file. The sections are defined where they are used.
+
+pub mod layers;
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::data::{AugmentationConfig, DataConfig};
+use crate::device::DeviceChoice;
+use crate::model::{InputShape, ModelConfig, cnn::CnnConfig};
+use crate::run::checkpoints::sha256_hex;
+use crate::train::TrainConfig;
+use crate::train::early_stopping::EarlyStoppingConfig;
+use crate::train::optimizer::OptimizerConfig;
+use crate::train::schedule::ScheduleConfig;
+use layers::{ConfigError, Layers};
+
+/// The recipe that `weft train` runs when it is given none.
+pub const QUICKSTART: &str = include_str!("../../configs/quickstart.toml");
+
+/// Everything that defines an experiment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExperimentConfig {
+    /// Name of the run folder.
+    pub name: String,
+    /// Seed of the split, the weights, the order, augmentation and dropout.
+    pub seed: u64,
+    /// The images.
+    pub data: DataConfig,
+    /// Random changes of the training images.
+    pub augmentation: AugmentationConfig,
+    /// The architecture.
+    pub model: ModelConfig,
+    /// How weights are updated.
+    pub optimizer: OptimizerConfig,
+    /// How the learning rate evolves.
+    pub schedule: ScheduleConfig,
+    /// Epochs, batches, loss, device.
+    pub train: TrainConfig,
+    /// When to stop, and which epoch is the result.
+    pub early_stopping: EarlyStoppingConfig,
+}
+
+impl Default for ExperimentConfig {
+    fn default() -> Self {
+        Self {
+            name: "experiment".to_owned(),
+            seed: 1,
+            data: DataConfig::default(),
+            augmentation: AugmentationConfig::default(),
+            model: ModelConfig::Cnn(CnnConfig::default()),
+            optimizer: OptimizerConfig::default(),
+            schedule: ScheduleConfig::default(),
+            train: TrainConfig::default(),
+            early_stopping: EarlyStoppingConfig::default(),
+        }
+    }
+}
+
+/// A config and where its keys came from, so that later errors can name the line.
+pub struct Loaded {
+    /// The experiment.
+    pub config: ExperimentConfig,
+    layers: Layers,
+}
+
+impl Loaded {
+    /// Reads a file (or the quickstart), applies `--set` assignments, and checks the values.
+    pub fn new(path: Option<&Path>, assignments: &[String]) -> Result<Self> {
+        let (name, text) = match path {
+            None => ("built-in quickstart".to_owned(), QUICKSTART.to_owned()),
+            Some(path) => {
+                let text = std::fs::read_to_string(path).with_context(|| {
+                    format!("{} cannot be read", path.display())
+                })?;
+                (path.display().to_string(), text)
+            }
+        };
+        let mut layers = Layers::parse(&name, &text)?;
+        for assignment in assignments {
+            layers.set(assignment)?;
+        }
+        let config: ExperimentConfig = layers.deserialize()?;
+        let loaded = Self { config, layers };
+        loaded.validate()?;
+        Ok(loaded)
+    }
+
+    /// Checks the model against the images that it is to be trained on.
+    pub fn validate_model(&self, input: InputShape) -> Result<(), ConfigError> {
+        self.config.model.validate(input).map_err(|error| {
+            let key = format!("model.{}", error.key);
+            let origin = self.layers.origin(&key);
+            ConfigError::invalid(&origin, &key, error.value, &error.why, &error.fix)
+        })
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let config = &self.config;
+        let checks = Checks(self);
+        checks.name(&config.name)?;
+        let part = "it must be at least 0 and below 1";
+        let fraction = config.data.validation_fraction;
+        checks.that(
+            (0.0..1.0).contains(&fraction),
+            "data.validation_fraction",
+            fraction,
+            part,
+            "0.2 keeps a fifth of the training images",
+        )?;
+        checks.augmentation(&config.augmentation)?;
+        checks.train(&config.train)?;
+        checks.optimizer(&config.optimizer)?;
+        checks.schedule(&config.schedule)?;
+        let patience = config.early_stopping.patience;
+        checks.that(
+            fraction > 0.0 || patience == 0,
+            "early_stopping.patience",
+            patience,
+            "without a validation split there is nothing to watch",
+            "set early_stopping.patience = 0, or data.validation_fraction above 0",
+        )?;
+        let min_delta = config.early_stopping.min_delta;
+        checks.that(
+            min_delta >= 0.0,
+            "early_stopping.min_delta",
+            min_delta,
+            "it must not be negative",
+            "use 0.0 or a small number",
+        )
+    }
+}
+
+/// One-line checks that name the key, its value and its origin.
+struct Checks<'a>(&'a Loaded);
+
+impl Checks<'_> {
+    fn that(
+        &self,
+        holds: bool,
+        key: &str,
+        value: impl std::fmt::Display,
+        why: &str,
+        fix: &str,
+    ) -> Result<(), ConfigError> {
+        if holds {
+            return Ok(());
+        }
+        let origin = self.0.layers.origin(key);
+        Err(ConfigError::invalid(&origin, key, value, why, fix))
+    }
+
+    fn name(&self, name: &str) -> Result<(), ConfigError> {
+        let plain = !name.is_empty()
+            && !name.starts_with('.')
+            && !name.contains(['/', '\\', ':'])
+            && !name.contains(char::is_control);
+        let why = "it names the run's folder";
+        let fix = "use letters, digits, - and _";
+        self.that(plain, "name", format!("\"{name}\""), why, fix)
+    }
+
+    fn probability(&self, key: &str, value: f64) -> Result<(), ConfigError> {
+        let holds = (0.0..=1.0).contains(&value);
+        self.that(holds, key, value, "it must be from 0 to 1", "0.5 is every second image")
+    }
+
+    fn positive(&self, key: &str, value: f64) -> Result<(), ConfigError> {
+        let holds = value.is_finite() && value > 0.0;
+        self.that(holds, key, value, "it must be above 0", "use a positive number")
+    }
+
+    fn not_negative(&self, key: &str, value: f64) -> Result<(), ConfigError> {
+        let holds = value.is_finite() && value >= 0.0;
+        self.that(holds, key, value, "it must not be negative", "0.0 switches it off")
+    }
+
+    fn fraction(&self, key: &str, value: f64) -> Result<(), ConfigError> {
+        let holds = (0.0..1.0).contains(&value);
+        let why = "it must be at least 0 and below 1";
+        self.that(holds, key, value, why, "0.0 switches it off")
+    }
+
+    fn augmentation(&self, config: &AugmentationConfig) -> Result<(), ConfigError> {
+        self.probability("augmentation.flip", config.flip)?;
+        self.probability("augmentation.erase", config.erase)?;
+        self.that(
+            config.shift <= 1024,
+            "augmentation.shift",
+            config.shift,
+            "it must be at most 1024 pixels",
+            "2 is common for images of 28 pixels",
+        )?;
+        let (min, max) = (config.erase_min, config.erase_max);
+        self.that(
+            config.erase == 0.0 || (1..=max).contains(&min) && max <= 1024,
+            "augmentation.erase_min",
+            min,
+            "the sides of the erased rectangle must go from at least 1 up to erase_max",
+            "erase_min = 4 and erase_max = 12 suit images of 28 pixels",
+        )
+    }
+
+    fn train(&self, config: &TrainConfig) -> Result<(), ConfigError> {
+        let at_least_one = "it must be at least 1";
+        let fix = "use a positive whole number";
+        let epochs = config.epochs;
+        self.that(epochs > 0, "train.epochs", epochs, at_least_one, fix)?;
+        for (key, size) in [
+            ("train.batch_size", config.batch_size),
+            ("train.evaluation_batch_size", config.evaluation_batch_size),
+        ] {
+            self.that(size > 0, key, size, at_least_one, fix)?;
+        }
+        self.fraction("train.label_smoothing", config.label_smoothing)?;
+        self.not_negative("train.clip_norm", config.clip_norm)?;
+        self.that(
+            config.device.parse::<DeviceChoice>().is_ok(),
+            "train.device",
+            format!("\"{}\"", config.device),
+            "that is no device",
+            "use auto, gpu, gpu:INDEX, gpu:NAME-PART, cpu or ndarray",
+        )
+    }
+
+    fn optimizer(&self, config: &OptimizerConfig) -> Result<(), ConfigError> {
+        self.positive("optimizer.learning_rate", config.learning_rate())?;
+        match config {
+            OptimizerConfig::Sgd(sgd) => {
+                self.fraction("optimizer.momentum", sgd.momentum)?;
+                self.not_negative("optimizer.weight_decay", sgd.weight_decay)?;
+                self.that(
+                    !sgd.nesterov || sgd.momentum > 0.0,
+                    "optimizer.nesterov",
+                    sgd.nesterov,
+                    "Nesterov's form needs momentum",
+                    "set optimizer.momentum = 0.9",
+                )
+            }
+            OptimizerConfig::Adam(adam) | OptimizerConfig::AdamW(adam) => {
+                self.fraction("optimizer.beta_1", adam.beta_1)?;
+                self.fraction("optimizer.beta_2", adam.beta_2)?;
+                self.positive("optimizer.epsilon", adam.epsilon)?;
+                self.not_negative("optimizer.weight_decay", adam.weight_decay)
+            }
+        }
+    }
+
+    fn schedule(&self, config: &ScheduleConfig) -> Result<(), ConfigError> {
+        match config {
+            ScheduleConfig::Constant(_) => Ok(()),
+            ScheduleConfig::Cosine(cosine) => {
+                self.not_negative("schedule.warmup_epochs", cosine.warmup_epochs)?;
+                self.probability("schedule.final_fraction", cosine.final_fraction)
+            }
+            ScheduleConfig::OneCycle(cycle) => {
+                self.fraction("schedule.warmup_fraction", cycle.warmup_fraction)?;
+                self.probability("schedule.initial_fraction", cycle.initial_fraction)?;
+                self.probability("schedule.final_fraction", cycle.final_fraction)
+            }
+            ScheduleConfig::ReduceOnPlateau(plateau) => {
+                self.positive("schedule.factor", plateau.factor)?;
+                self.fraction("schedule.factor", plateau.factor)?;
+                let floor = plateau.minimum_learning_rate;
+                self.not_negative("schedule.minimum_learning_rate", floor)?;
+                self.that(
+                    self.0.config.data.validation_fraction > 0.0,
+                    "schedule.kind",
+                    "\"reduce_on_plateau\"",
+                    "without a validation split there is nothing to watch",
+                    "set data.validation_fraction above 0, or use another schedule",
+                )
+            }
+        }
+    }
+}
+
+impl ExperimentConfig {
+    /// The whole config as TOML, every key given.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).context("the config cannot be written as TOML")
+    }
+
+    /// SHA-256 of what fixes the weights: everything but the name, the device, the evaluation batch
+    /// size, the number of epochs and when to stop.
+    pub fn identity(&self) -> Result<String> {
+        let defaults = Self::default();
+        let identity = Self {
+            name: defaults.name,
+            train: TrainConfig {
+                epochs: defaults.train.epochs,
+                evaluation_batch_size: defaults.train.evaluation_batch_size,
+                device: defaults.train.device,
+                ..self.train.clone()
+            },
+            early_stopping: defaults.early_stopping,
+            ..self.clone()
+        };
+        Ok(sha256_hex(identity.to_toml()?.as_bytes()))
+    }
+}

@@ -1,0 +1,79 @@
+//! What can be wrong with data, as a person reads it.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+
+use super::folder::{CLASSES_FILE, MAX_CLASSES};
+use super::{FILES, HOW_TO_GET_IT};
+use crate::data::idx::IdxError;
+
+const HOW_TO_REPAIR: &str =
+    "hint: replace the file with a whole copy (weft fetches anew what is deleted from its cache)";
+
+/// Every message stands alone: what, where and, on a line of its own, what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    #[error("{}: no such data folder\nhint: {hint}", .path.display())]
+    NoFolder { path: PathBuf, hint: String },
+    #[error(
+        "{}: missing {}\nhint: a data folder holds {}, each plain or .gz",
+        .folder.display(), .files.join(", "), FILES.map(|(name, _)| name).join(", ")
+    )]
+    Missing { folder: PathBuf, files: Vec<String> },
+    #[error("{}: {reason}", .path.display())]
+    Read { path: PathBuf, reason: io::Error },
+    #[error("{}: {reason}\n{HOW_TO_REPAIR}", .path.display())]
+    Damaged { path: PathBuf, reason: IdxError },
+    #[error(
+        "{}: not Fashion-MNIST's file: expected SHA-256 {expected}, found {found}\n\
+         {HOW_TO_REPAIR}; for another data set, set data.source to its folder", .path.display()
+    )]
+    Checksum {
+        path: PathBuf,
+        expected: &'static str,
+        found: String,
+    },
+    #[error("{}: {n_labels} labels for {n_images} images\nhint: the two files of a split go together", .path.display())]
+    Counts {
+        path: PathBuf,
+        n_images: usize,
+        n_labels: usize,
+    },
+    #[error(
+        "{}: label {label} of image {image_index}, but there are {n_classes} class names\n\
+         hint: {CLASSES_FILE} needs one line per class, at least {}", .path.display(), label + 1
+    )]
+    Label {
+        path: PathBuf,
+        image_index: usize,
+        label: usize,
+        n_classes: usize,
+    },
+    #[error("{}: expected 1 to {MAX_CLASSES} class names, found {found}\nhint: one name a line", .path.display())]
+    ClassCount { path: PathBuf, found: usize },
+    #[error("{}: test images of {}x{} pixels, but training images of {}x{}", .path.display(), .test.0, .test.1, .train.0, .train.1)]
+    Shapes {
+        path: PathBuf,
+        train: (usize, usize),
+        test: (usize, usize),
+    },
+    #[error("Fashion-MNIST was not found; looked in{}\n{HOW_TO_GET_IT}", list(.tried))]
+    NotFound { tried: Vec<Tried> },
+}
+
+/// A place that was looked in, and why it gave nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    pub place: String,
+    pub reason: String,
+}
+
+pub(super) fn list(tried: &[Tried]) -> String {
+    tried
+        .iter()
+        .fold(String::new(), |mut text, Tried { place, reason }| {
+            let _ = write!(text, "\n  {place}: {reason}");
+            text
+        })
+}

@@ -1,0 +1,173 @@
+//! From the `[data]` section to the splits of an experiment.
+
+pub mod download;
+pub mod epoch_order;
+pub mod fashion_mnist;
+pub mod idx;
+pub mod loader;
+pub mod split;
+
+use serde::{Deserialize, Serialize};
+
+use fashion_mnist::{Dataset, LabeledImages, Source};
+
+use crate::kernels::gather_batch::Augmentation;
+
+/// The `[data]` section.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataConfig {
+    /// `"auto"`, `"fashion-mnist"`, `"sample"`, or a directory in MNIST's format.
+    pub source: String,
+    /// Part of the training images that validates, in [0, 1); each class gives the same part.
+    pub validation_fraction: f64,
+    /// How a byte becomes a number.
+    pub normalization: Normalization,
+}
+
+/// How a pixel's byte becomes a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Normalization {
+    /// byte / 255, in [0, 1].
+    #[default]
+    Unit,
+    /// (byte / 255 - mean) / deviation, with the training split's own mean and deviation.
+    Standardize,
+}
+
+/// The `[augmentation]` section: random changes of the training images.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AugmentationConfig {
+    /// Probability of a horizontal flip.
+    pub flip: f64,
+    /// Largest shift in pixels, each way and on each axis; what enters is black.
+    pub shift: u32,
+    /// Probability of erasing a rectangle.
+    pub erase: f64,
+    /// Shortest side of that rectangle in pixels.
+    pub erase_min: u32,
+    /// Longest side of that rectangle in pixels.
+    pub erase_max: u32,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            source: "auto".to_owned(),
+            validation_fraction: 0.2,
+            normalization: Normalization::Unit,
+        }
+    }
+}
+
+impl AugmentationConfig {
+    /// As the kernel takes it.
+    pub fn for_kernel(&self) -> Augmentation {
+        let (min, max) = (self.erase_min, self.erase_max);
+        Augmentation::new(self.flip, self.shift, self.erase, min, max)
+    }
+}
+
+/// The images of an experiment, on the host, divided into splits.
+pub struct Splits {
+    /// All training images of the source, and the test images.
+    pub dataset: Dataset,
+    /// Which of the training images train and validate.
+    pub split: split::Split,
+    /// Mean and standard deviation of the training split's pixels, in [0, 1].
+    pub statistics: Statistics,
+}
+
+/// Mean and standard deviation of pixels scaled to [0, 1].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Statistics {
+    /// Mean.
+    pub mean: f64,
+    /// Standard deviation (of the population).
+    pub deviation: f64,
+}
+
+impl Splits {
+    /// Divides a data set: stratified, a pure function of `seed`.
+    pub fn new(
+        dataset: Dataset,
+        config: &DataConfig,
+        seed: u64,
+    ) -> Result<Self, split::SplitError> {
+        let n_classes = dataset.class_names.len();
+        let labels = &dataset.train.labels;
+        let split = split::stratified(labels, n_classes, config.validation_fraction, seed)?;
+        let statistics = statistics(&dataset.train, &split.train);
+        Ok(Self {
+            dataset,
+            split,
+            statistics,
+        })
+    }
+
+    /// Where the data came from.
+    pub fn source(&self) -> &Source {
+        &self.dataset.source
+    }
+
+    /// Images of each class among `indices` of the training images.
+    pub fn class_counts(&self, indices: &[u32]) -> Vec<usize> {
+        let labels = &self.dataset.train.labels;
+        let picked = indices.iter().map(|&index| labels[index as usize]);
+        count(picked, self.dataset.class_names.len())
+    }
+
+    /// Images of each class of the test split.
+    pub fn test_class_counts(&self) -> Vec<usize> {
+        let labels = self.dataset.test.labels.iter().copied();
+        count(labels, self.dataset.class_names.len())
+    }
+
+    /// The f32 bits of each byte under a normalisation.
+    pub fn table(&self, normalization: Normalization) -> Vec<i32> {
+        let Statistics { mean, deviation } = match normalization {
+            Normalization::Unit => Statistics {
+                mean: 0.0,
+                deviation: 1.0,
+            },
+            Normalization::Standardize => self.statistics,
+        };
+        crate::kernels::gather_batch::table(mean, deviation)
+    }
+}
+
+fn count(labels: impl Iterator<Item = u8>, n_classes: usize) -> Vec<usize> {
+    let mut counts = vec![0; n_classes];
+    for label in labels {
+        counts[usize::from(label)] += 1;
+    }
+    counts
+}
+
+/// Exact sums of bytes, so that the order of the images does not matter.
+fn statistics(images: &LabeledImages, indices: &[u32]) -> Statistics {
+    let n_pixels = images.images.height * images.images.width;
+    let mut histogram = [0u64; 256];
+    for &index in indices {
+        for &byte in &images.images.pixels[index as usize * n_pixels..][..n_pixels] {
+            histogram[usize::from(byte)] += 1;
+        }
+    }
+    let n = histogram.iter().sum::<u64>() as f64;
+    let moment = |power: i32| -> f64 {
+        let terms = histogram.iter().enumerate();
+        terms
+            .map(|(byte, &count)| (byte as f64 / 255.0).powi(power) * count as f64)
+            .sum::<f64>()
+            / n
+    };
+    let mean = moment(1);
+    let deviation = (moment(2) - mean * mean).max(0.0).sqrt();
+    Statistics {
+        mean,
+        // A constant image set has no deviation; dividing by one keeps it finite.
+        deviation: if deviation > 0.0 { deviation } else { 1.0 },
+    }
+}

@@ -1,0 +1,330 @@
+//! An experiment: a config becomes splits, a model and a device, and is trained in a run folder.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use burn::module::Module;
+use burn::tensor::Device;
+
+use crate::config::{ExperimentConfig, Loaded};
+use crate::data::download;
+use crate::data::fashion_mnist::{self, LabeledImages, Lookup};
+use crate::data::loader::{HostSplit, ResidentSplit};
+use crate::data::{Splits, idx::Images};
+use crate::device::{self, DeviceChoice, Selected};
+use crate::evaluate::{self, Outcome};
+use crate::model::InputShape;
+use crate::run::checkpoints::{Checkpoint, Damaged, Pointer, Store, sha256_hex};
+use crate::run::records::{self, Environment, Evaluation, TrainState};
+use crate::run::{RunFolder, atomic};
+use crate::train::checkpoint::{Part, STATE_FILE};
+use crate::train::progress::Progress;
+use crate::train::step::Trainee;
+use crate::train::{Ended, StopFlag, Training, TrainingData};
+
+/// A config with its data and its device.
+pub struct Experiment {
+    /// The config, checked.
+    pub config: ExperimentConfig,
+    /// The images.
+    pub splits: Splits,
+    /// Where tensors live.
+    pub device: Selected,
+    /// What a model takes and gives.
+    pub input: InputShape,
+}
+
+/// One of the three splits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SplitName {
+    /// What the weights are fitted to.
+    Train,
+    /// What early stopping and choices are made on.
+    Validation,
+    /// What is read once, at the end.
+    Test,
+}
+
+impl SplitName {
+    /// For people and records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// Finds the data of a config and divides it.
+pub fn load_splits(
+    config: &ExperimentConfig,
+    data_dir: Option<&Path>,
+    progress: &mut dyn download::Progress,
+) -> Result<Splits> {
+    let lookup = Lookup::standard(&config.data.source, data_dir);
+    let dataset = fashion_mnist::load(&lookup, progress)?;
+    Ok(Splits::new(dataset, &config.data, config.seed)?)
+}
+
+impl Experiment {
+    /// Opens the device, finds the data, checks the model against it.
+    pub fn prepare(
+        loaded: Loaded,
+        data_dir: Option<&Path>,
+        progress: &mut dyn download::Progress,
+    ) -> Result<Self> {
+        let choice: DeviceChoice = loaded.config.train.device.parse()?;
+        let device = choice.open()?;
+        let splits = load_splits(&loaded.config, data_dir, progress)?;
+        let images = &splits.dataset.train.images;
+        let input = InputShape {
+            height: images.height,
+            width: images.width,
+            n_classes: splits.dataset.class_names.len(),
+        };
+        loaded.validate_model(input)?;
+        let experiment = Self {
+            config: loaded.config,
+            splits,
+            device,
+            input,
+        };
+        experiment.check_fits()?;
+        Ok(experiment)
+    }
+
+    /// Parameters of the model.
+    pub fn n_parameters(&self) -> usize {
+        self.untrained(&Device::flex()).num_params()
+    }
+
+    /// Images of a split.
+    pub fn n_images(&self, split: SplitName) -> usize {
+        match split {
+            SplitName::Train => self.splits.split.train.len(),
+            SplitName::Validation => self.splits.split.validation.len(),
+            SplitName::Test => self.splits.dataset.test.labels.len(),
+        }
+    }
+
+    /// SHA-256 over the content of the data.
+    pub fn data_sha256(&self) -> String {
+        let mut all = String::new();
+        for file in &self.splits.source().sha256 {
+            all.push_str(&file.sha256);
+        }
+        sha256_hex(all.as_bytes())
+    }
+
+    /// Trains in a run folder, from the start or from a checkpoint.
+    pub fn train(
+        &self,
+        run: &RunFolder,
+        resume: Option<(Checkpoint, TrainState)>,
+        progress: Progress,
+        dashboard: bool,
+        stop: StopFlag,
+    ) -> Result<(Ended, TrainState)> {
+        let device = &self.device.device;
+        let training_device = device.clone().autodiff();
+        Training {
+            config: &self.config,
+            config_sha256: self.config.identity()?,
+            data: TrainingData {
+                train: self.upload(SplitName::Train, &training_device),
+                validation: self.upload(SplitName::Validation, device),
+                sha256: self.data_sha256(),
+            },
+            model: self.untrained(&training_device),
+            device: device.clone(),
+            run: run.clone(),
+            resume,
+            progress,
+            dashboard,
+            stop,
+        }
+        .run()
+    }
+
+    /// Which checkpoint is the result: the best epoch's, where that was asked for and is known.
+    pub fn result_step(&self, run: &RunFolder) -> Result<u64> {
+        let store = Store::new(&run.root);
+        let best = self.config.early_stopping.restore_best;
+        let best = best.then(|| store.pointed(Pointer::Best)).flatten();
+        best.or_else(|| store.pointed(Pointer::Last))
+            .with_context(|| format!("{} has no checkpoint yet", run.root.display()))
+    }
+
+    /// Evaluates a checkpoint on a split.
+    pub fn evaluate(&self, checkpoint: &Checkpoint, split: SplitName) -> Result<Outcome> {
+        let device = &self.device.device;
+        let bytes = checkpoint.file(Part::Model.file_name())?;
+        let trainee = self.untrained(device).with_weights(bytes).with_context(|| {
+            format!(
+                "{} does not fit the model of the run's config",
+                checkpoint.folder.display()
+            )
+        })?;
+        let (images, indices) = self.images(split);
+        let labels = indices.iter().map(|&index| images.labels[index as usize]);
+        evaluate::evaluate(
+            &trainee.classifier,
+            self.upload(split, device),
+            labels,
+            self.input.n_classes,
+            self.config.train.evaluation_batch_size,
+        )
+    }
+
+    /// The record of an outcome.
+    pub fn record(&self, outcome: &Outcome, of: &Checkpoint, split: SplitName) -> Result<Evaluation> {
+        let state = state_of(of)?;
+        let epoch = state.history.last().map_or(0, |row| row.epoch);
+        Ok(Evaluation {
+            split: split.as_str().to_owned(),
+            checkpoint_step: of.manifest.step,
+            checkpoint_epoch: epoch,
+            n_images: outcome.n_images,
+            loss: outcome.loss,
+            accuracy: outcome.accuracy(),
+            confusion: outcome.confusion.clone(),
+            class_names: self.splits.dataset.class_names.clone(),
+        })
+    }
+
+    /// Writes what a new run folder starts with.
+    pub fn describe(&self, run: &RunFolder, command_line: Vec<String>) -> Result<()> {
+        atomic::write_file(&run.config(), self.config.to_toml()?.as_bytes())?;
+        let adapter = self.device.adapter.as_ref().map(|adapter| records::Adapter {
+            name: adapter.name.clone(),
+            api: adapter.api.to_owned(),
+            driver: adapter.driver.clone(),
+        });
+        let environment = Environment {
+            weft: env!("CARGO_PKG_VERSION").to_owned(),
+            burn: BURN_VERSION.to_owned(),
+            device: self.device.name.clone(),
+            adapter,
+            os: std::env::consts::OS.to_owned(),
+            arch: std::env::consts::ARCH.to_owned(),
+            cpu_threads: device::threads(),
+            data: serde_json::to_value(self.splits.source())?,
+            git_commit: git_commit(),
+            command_line,
+            started: records::utc_now(),
+        };
+        records::write_json(&run.environment(), &environment)?;
+        Ok(())
+    }
+
+    fn untrained(&self, device: &Device) -> Trainee {
+        let classifier = self.config.model.init(self.input, self.config.seed, device);
+        let train = &self.config.train;
+        Trainee::new(classifier, train.label_smoothing, train.clip_norm)
+    }
+
+    fn images(&self, split: SplitName) -> (&LabeledImages, Vec<u32>) {
+        let dataset = &self.splits.dataset;
+        match split {
+            SplitName::Train => (&dataset.train, self.splits.split.train.clone()),
+            SplitName::Validation => (&dataset.train, self.splits.split.validation.clone()),
+            SplitName::Test => {
+                let n_images = dataset.test.labels.len() as u32;
+                (&dataset.test, (0..n_images).collect())
+            }
+        }
+    }
+
+    fn upload(&self, split: SplitName, device: &Device) -> ResidentSplit {
+        let (images, indices) = self.images(split);
+        let split = HostSplit {
+            images: &images.images,
+            labels: &images.labels,
+            image_indices: &indices,
+            table: &self.splits.table(self.config.data.normalization),
+        };
+        ResidentSplit::upload(&split, device)
+    }
+
+    /// The largest resident split must fit one binding of the adapter.
+    fn check_fits(&self) -> Result<()> {
+        let Some(adapter) = &self.device.adapter else {
+            return Ok(());
+        };
+        let Images { height, width, .. } = self.splits.dataset.train.images;
+        let n_images = self.n_images(SplitName::Train).max(self.n_images(SplitName::Test));
+        let bytes = ResidentSplit::bytes(n_images, height * width) as u64;
+        if bytes > adapter.max_binding {
+            bail!(
+                "the images take {bytes} bytes on the device in one buffer, but {} binds at most {}\n\
+                 hint: use --device cpu, or a smaller data set",
+                adapter.name,
+                adapter.max_binding
+            );
+        }
+        Ok(())
+    }
+}
+
+/// burn's version, for the records. A test compares it with the lock file.
+pub const BURN_VERSION: &str = "0.22.1";
+
+/// The state that a checkpoint holds.
+pub fn state_of(checkpoint: &Checkpoint) -> Result<TrainState> {
+    let path = checkpoint.folder.join(STATE_FILE);
+    Ok(records::train_state(checkpoint.file(STATE_FILE)?, &path)?)
+}
+
+/// What a resume starts from.
+pub struct ResumePoint {
+    /// The newest whole checkpoint.
+    pub checkpoint: Checkpoint,
+    /// Its state.
+    pub state: TrainState,
+    /// Newer ones that did not verify.
+    pub damaged: Vec<Damaged>,
+}
+
+impl ResumePoint {
+    /// Finds the newest whole checkpoint of a run.
+    pub fn find(run: &RunFolder) -> Result<Self> {
+        let (checkpoint, damaged) = Store::new(&run.root).latest_whole()?;
+        let state = state_of(&checkpoint)?;
+        Ok(Self {
+            checkpoint,
+            state,
+            damaged,
+        })
+    }
+
+    /// Refuses to go on with another model, other data or another seed than the checkpoint's.
+    pub fn check(&self, experiment: &Experiment) -> Result<()> {
+        let manifest = &self.checkpoint.manifest;
+        if manifest.config_sha256 != experiment.config.identity()? {
+            bail!(
+                "config.toml was changed since {} was written, in a key that fixes the weights\n\
+                 hint: undo the change, or start a new run with `weft train` and the changed file",
+                self.checkpoint.folder.display()
+            );
+        }
+        if manifest.data_sha256 != experiment.data_sha256() {
+            bail!(
+                "{} was trained on other images than {} holds\nhint: give the first ones with --data DIR",
+                self.checkpoint.folder.display(),
+                experiment.splits.source().location
+            );
+        }
+        Ok(())
+    }
+}
+
+fn git_commit() -> Option<String> {
+    let output = std::process::Command::new("git")
+        .args(["rev-parse", "HEAD"])
+        .stderr(std::process::Stdio::null())
+        .output()
+        .ok()?;
+    let commit = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !commit.is_empty()).then_some(commit)
+}

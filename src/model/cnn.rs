@@ -1,0 +1,213 @@
+//! Convolutional network: blocks of convolution, nonlinearity, max pool and dropout, then fully
+//! connected layers.
+
+use burn::module::Module;
+use burn::nn::conv::Conv2d;
+use burn::nn::{BatchNorm, Linear};
+use burn::tensor::Tensor;
+use burn::tensor::module::max_pool2d;
+use burn::tensor::ops::MaxPoolOptions;
+use serde::{Deserialize, Serialize};
+
+use super::init::{Initialization, Initializer};
+use super::layers::{Activation, Padding, check_dropout, check_positive, dropout};
+use super::{InputShape, InvalidModel, Mode};
+
+/// Hyper-parameters of a CNN.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CnnConfig {
+    /// Units of each fully connected layer after the blocks.
+    pub dense: Vec<usize>,
+    /// Nonlinearity after each fully connected layer.
+    pub dense_activation: Activation,
+    /// Probability of dropping a unit after each fully connected layer.
+    pub dense_dropout: f64,
+    /// How the fully connected weights are drawn.
+    pub dense_initializer: Initializer,
+    /// Convolution blocks, from the image on.
+    pub blocks: Vec<BlockConfig>,
+}
+
+/// One block: convolution, batch norm, nonlinearity, max pool, dropout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BlockConfig {
+    /// Output channels.
+    pub filters: usize,
+    /// Side of the square kernel.
+    pub kernel: usize,
+    /// What happens at the border.
+    pub padding: Padding,
+    /// Nonlinearity.
+    pub activation: Activation,
+    /// Batch normalisation between convolution and nonlinearity.
+    pub batch_norm: bool,
+    /// Side and stride of the max pool; 1 is none.
+    pub pool: usize,
+    /// Probability of dropping an element after the pool.
+    pub dropout: f64,
+    /// How the weights are drawn.
+    pub initializer: Initializer,
+}
+
+impl Default for CnnConfig {
+    fn default() -> Self {
+        Self {
+            dense: vec![128],
+            dense_activation: Activation::Relu,
+            dense_dropout: 0.0,
+            dense_initializer: Initializer::HeUniform,
+            blocks: vec![BlockConfig::default(), BlockConfig::default()],
+        }
+    }
+}
+
+impl Default for BlockConfig {
+    fn default() -> Self {
+        Self {
+            filters: 32,
+            kernel: 3,
+            padding: Padding::Same,
+            activation: Activation::Relu,
+            batch_norm: false,
+            pool: 2,
+            dropout: 0.0,
+            initializer: Initializer::HeUniform,
+        }
+    }
+}
+
+/// Convolution blocks, fully connected layers, a linear output.
+#[derive(Module, Debug)]
+pub struct Cnn {
+    blocks: Vec<Block>,
+    dense: Vec<Linear>,
+    output: Linear,
+    #[module(skip)]
+    dense_activation: Activation,
+    dense_dropout: f64,
+}
+
+/// One block of a [`Cnn`].
+#[derive(Module, Debug)]
+pub struct Block {
+    conv: Conv2d,
+    norm: Option<BatchNorm>,
+    #[module(skip)]
+    activation: Activation,
+    pool: usize,
+    dropout: f64,
+}
+
+impl CnnConfig {
+    pub(super) fn validate(&self, input: InputShape) -> Result<(), InvalidModel> {
+        for (index, block) in self.blocks.iter().enumerate() {
+            let key = |name: &str| format!("blocks[{index}].{name}");
+            check_positive(&key("filters"), block.filters)?;
+            check_positive(&key("kernel"), block.kernel)?;
+            check_positive(&key("pool"), block.pool)?;
+            check_dropout(&key("dropout"), block.dropout)?;
+            if block.padding == Padding::Same && block.kernel % 2 == 0 {
+                return Err(InvalidModel::new(
+                    key("kernel"),
+                    block.kernel,
+                    "padding \"same\" needs an odd kernel",
+                    "use an odd number, or padding = \"valid\"",
+                ));
+            }
+        }
+        for (layer, &units) in self.dense.iter().enumerate() {
+            check_positive(&format!("dense[{layer}]"), units)?;
+        }
+        check_dropout("dense_dropout", self.dense_dropout)?;
+        self.sides(input).map(drop)
+    }
+
+    /// Height and width after the blocks.
+    fn sides(&self, input: InputShape) -> Result<[usize; 2], InvalidModel> {
+        let mut sides = [input.height, input.width];
+        for (index, block) in self.blocks.iter().enumerate() {
+            for side in &mut sides {
+                let after = block.padding.output_side(*side, block.kernel);
+                *side = after
+                    .map(|side| side / block.pool)
+                    .filter(|&side| side > 0)
+                    .ok_or_else(|| {
+                        InvalidModel::new(
+                            format!("blocks[{index}]"),
+                            format!("a {0}x{0} convolution and a {1}x{1} pool", block.kernel, block.pool),
+                            format!("only {side} pixels are left on a side there"),
+                            "use fewer blocks, a smaller kernel or pool, or padding = \"same\"",
+                        )
+                    })?;
+            }
+        }
+        Ok(sides)
+    }
+
+    pub(super) fn init(&self, input: InputShape, init: &mut Initialization) -> Cnn {
+        let mut n_channels = 1;
+        let mut blocks = Vec::new();
+        for block in &self.blocks {
+            let bias = !block.batch_norm;
+            let channels = [n_channels, block.filters];
+            let conv = init.conv(channels, block.kernel, block.padding, bias, block.initializer);
+            blocks.push(Block {
+                conv,
+                norm: block.batch_norm.then(|| init.batch_norm(block.filters)),
+                activation: block.activation,
+                pool: block.pool,
+                dropout: block.dropout,
+            });
+            n_channels = block.filters;
+        }
+        // `validate` has shown that something is left of the image.
+        let [height, width] = self.sides(input).unwrap_or([1, 1]);
+        let mut n_inputs = n_channels * height * width;
+        let mut dense = Vec::new();
+        for &units in &self.dense {
+            dense.push(init.linear(n_inputs, units, self.dense_initializer));
+            n_inputs = units;
+        }
+        Cnn {
+            blocks,
+            dense,
+            output: init.linear(n_inputs, input.n_classes, self.dense_initializer),
+            dense_activation: self.dense_activation,
+            dense_dropout: self.dense_dropout,
+        }
+    }
+}
+
+impl Cnn {
+    /// `[batch, 1, height, width]` -> logits `[batch, class]`
+    pub fn forward(&self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
+        let mut x = images;
+        for (index, block) in self.blocks.iter().enumerate() {
+            x = block.forward(x, index, mode);
+        }
+        let mut x: Tensor<2> = x.flatten(1, 3);
+        for (index, layer) in self.dense.iter().enumerate() {
+            x = self.dense_activation.forward(layer.forward(x));
+            x = dropout(x, self.dense_dropout, self.blocks.len() + index, mode);
+        }
+        self.output.forward(x)
+    }
+}
+
+impl Block {
+    /// `[batch, channel, height, width]` -> `[batch, filter, height', width']`
+    fn forward(&self, x: Tensor<4>, index: usize, mode: Mode) -> Tensor<4> {
+        let mut x = self.conv.forward(x);
+        if let Some(norm) = &self.norm {
+            x = norm.forward(x);
+        }
+        x = self.activation.forward(x);
+        if self.pool > 1 {
+            let side = [self.pool, self.pool];
+            x = max_pool2d(x, MaxPoolOptions::new(side).with_stride(side));
+        }
+        dropout(x, self.dropout, index, mode)
+    }
+}

@@ -1,0 +1,115 @@
+//! What several architectures share: activations, padding, dropout.
+
+use burn::nn::PaddingConfig2d;
+use burn::tensor::{Tensor, activation};
+use serde::{Deserialize, Serialize};
+
+use super::{InvalidModel, Mode};
+use crate::kernels::{self, DropoutSpec};
+
+/// The nonlinearity between layers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// max(0, x)
+    #[default]
+    Relu,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// Scaled exponential linear unit (Klambauer et al., 2017).
+    Selu,
+    /// Gaussian error linear unit (Hendrycks and Gimpel, 2016), the exact form.
+    Gelu,
+}
+
+impl Activation {
+    /// Applies it element by element.
+    pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Relu => activation::relu(x),
+            Self::Tanh => activation::tanh(x),
+            Self::Selu => selu(x),
+            Self::Gelu => activation::gelu(x),
+        }
+    }
+}
+
+/// scale * (max(0, x) + alpha * (exp(min(0, x)) - 1)), with the paper's constants.
+fn selu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    const ALPHA: f64 = 1.673_263_242_354_377_2;
+    const SCALE: f64 = 1.050_700_987_355_480_5;
+    let negative = x.clone().clamp_max(0.0).exp().sub_scalar(1.0);
+    (activation::relu(x) + negative.mul_scalar(ALPHA)).mul_scalar(SCALE)
+}
+
+/// What a convolution does at the border.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Padding {
+    /// Zeros around the image: the output is as large as the input.
+    #[default]
+    Same,
+    /// No padding: the output is smaller by kernel - 1.
+    Valid,
+}
+
+impl Padding {
+    pub(super) fn for_burn(self) -> PaddingConfig2d {
+        match self {
+            Self::Same => PaddingConfig2d::Same,
+            Self::Valid => PaddingConfig2d::Valid,
+        }
+    }
+
+    /// Length of a side after a convolution, if any is left.
+    pub(super) fn output_side(self, side: usize, kernel: usize) -> Option<usize> {
+        match self {
+            Self::Same => Some(side),
+            Self::Valid => (side + 1).checked_sub(kernel).filter(|&side| side > 0),
+        }
+    }
+}
+
+/// Inverted dropout in training, nothing in inference. `layer` tells the layers of a model apart.
+pub(super) fn dropout<const D: usize>(
+    x: Tensor<D>,
+    probability: f64,
+    layer: usize,
+    mode: Mode,
+) -> Tensor<D> {
+    match mode {
+        Mode::Training { key } if probability > 0.0 => kernels::dropout(
+            x,
+            DropoutSpec {
+                key,
+                layer: layer as u32,
+                probability,
+            },
+        ),
+        _ => x,
+    }
+}
+
+pub(super) fn check_dropout(key: &str, probability: f64) -> Result<(), InvalidModel> {
+    if (0.0..1.0).contains(&probability) {
+        return Ok(());
+    }
+    Err(InvalidModel::new(
+        key,
+        probability,
+        "a dropout probability must be at least 0 and below 1",
+        "use a value such as 0.2",
+    ))
+}
+
+pub(super) fn check_positive(key: &str, value: usize) -> Result<(), InvalidModel> {
+    if value > 0 {
+        return Ok(());
+    }
+    Err(InvalidModel::new(
+        key,
+        value,
+        "it must be at least 1",
+        "use a positive number",
+    ))
+}

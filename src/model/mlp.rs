@@ -1,0 +1,93 @@
+//! Multi-layer perceptron: fully connected hidden layers on the pixels.
+
+use burn::module::Module;
+use burn::nn::{BatchNorm, Linear};
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::init::{Initialization, Initializer};
+use super::layers::{Activation, check_dropout, check_positive, dropout};
+use super::{InputShape, InvalidModel, Mode};
+
+/// Hyper-parameters of an MLP.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MlpConfig {
+    /// Units of each hidden layer.
+    pub hidden: Vec<usize>,
+    /// Nonlinearity after each hidden layer.
+    pub activation: Activation,
+    /// Probability of dropping a unit after each hidden layer.
+    pub dropout: f64,
+    /// Batch normalisation before each nonlinearity.
+    pub batch_norm: bool,
+    /// How the weights are drawn.
+    pub initializer: Initializer,
+}
+
+impl Default for MlpConfig {
+    fn default() -> Self {
+        Self {
+            hidden: vec![512, 512],
+            activation: Activation::Relu,
+            dropout: 0.0,
+            batch_norm: false,
+            initializer: Initializer::HeUniform,
+        }
+    }
+}
+
+/// Fully connected hidden layers and a linear output.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    hidden: Vec<Linear>,
+    norms: Vec<BatchNorm>,
+    output: Linear,
+    #[module(skip)]
+    activation: Activation,
+    dropout: f64,
+}
+
+impl MlpConfig {
+    pub(super) fn validate(&self) -> Result<(), InvalidModel> {
+        for (layer, &units) in self.hidden.iter().enumerate() {
+            check_positive(&format!("hidden[{layer}]"), units)?;
+        }
+        check_dropout("dropout", self.dropout)
+    }
+
+    pub(super) fn init(&self, input: InputShape, init: &mut Initialization) -> Mlp {
+        let mut n_inputs = input.height * input.width;
+        let mut hidden = Vec::new();
+        let mut norms = Vec::new();
+        for &units in &self.hidden {
+            hidden.push(init.linear(n_inputs, units, self.initializer));
+            if self.batch_norm {
+                norms.push(init.batch_norm(units));
+            }
+            n_inputs = units;
+        }
+        Mlp {
+            hidden,
+            norms,
+            output: init.linear(n_inputs, input.n_classes, self.initializer),
+            activation: self.activation,
+            dropout: self.dropout,
+        }
+    }
+}
+
+impl Mlp {
+    /// `[batch, 1, height, width]` -> logits `[batch, class]`
+    pub fn forward(&self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
+        let mut x: Tensor<2> = images.flatten(1, 3);
+        for (index, layer) in self.hidden.iter().enumerate() {
+            x = layer.forward(x);
+            if let Some(norm) = self.norms.get(index) {
+                x = norm.forward(x);
+            }
+            x = dropout(self.activation.forward(x), self.dropout, index, mode);
+        }
+        self.output.forward(x)
+    }
+}

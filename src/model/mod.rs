@@ -1,0 +1,141 @@
+//! Architectures: each is one file, as config -> init(&device) -> forward. [`Classifier`] is the only
+//! list of them.
+
+pub mod cnn;
+pub mod init;
+pub mod layers;
+pub mod mlp;
+pub mod softmax_regression;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use cnn::{Cnn, CnnConfig};
+use init::Initialization;
+use mlp::{Mlp, MlpConfig};
+use softmax_regression::{SoftmaxRegression, SoftmaxRegressionConfig};
+
+/// What a model takes and gives, as the data says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InputShape {
+    /// Rows of an image.
+    pub height: usize,
+    /// Columns of an image.
+    pub width: usize,
+    /// Classes to tell apart.
+    pub n_classes: usize,
+}
+
+/// Whether a forward pass trains.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mode {
+    /// Dropout is off.
+    Inference,
+    /// Dropout draws from this key, a function of (seed, epoch, step).
+    Training {
+        /// Key of the draws.
+        key: u32,
+    },
+}
+
+/// The `[model]` section: the architecture and its hyper-parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ModelConfig {
+    /// One linear layer.
+    SoftmaxRegression(SoftmaxRegressionConfig),
+    /// Fully connected hidden layers.
+    Mlp(MlpConfig),
+    /// Convolution blocks, then fully connected layers.
+    Cnn(CnnConfig),
+}
+
+/// A model of any architecture.
+#[derive(Module, Debug)]
+pub enum Classifier {
+    /// One linear layer.
+    SoftmaxRegression(SoftmaxRegression),
+    /// Fully connected hidden layers.
+    Mlp(Mlp),
+    /// Convolution blocks, then fully connected layers.
+    Cnn(Cnn),
+}
+
+impl ModelConfig {
+    /// Checks what the types cannot, for images of this shape. The error says which key (below
+    /// `model`), its value, and why.
+    pub fn validate(&self, input: InputShape) -> Result<(), InvalidModel> {
+        match self {
+            Self::SoftmaxRegression(_) => Ok(()),
+            Self::Mlp(config) => config.validate(),
+            Self::Cnn(config) => config.validate(input),
+        }
+    }
+
+    /// Makes the model. The weights are a pure function of `seed`: the same on every device.
+    pub fn init(&self, input: InputShape, seed: u64, device: &Device) -> Classifier {
+        let mut init = Initialization::new(seed, device);
+        match self {
+            Self::SoftmaxRegression(config) => {
+                Classifier::SoftmaxRegression(config.init(input, &mut init))
+            }
+            Self::Mlp(config) => Classifier::Mlp(config.init(input, &mut init)),
+            Self::Cnn(config) => Classifier::Cnn(config.init(input, &mut init)),
+        }
+    }
+
+    /// One line for people, such as "cnn, 2 blocks".
+    pub fn summary(&self) -> String {
+        match self {
+            Self::SoftmaxRegression(_) => "softmax regression".to_owned(),
+            Self::Mlp(config) => format!("mlp, hidden layers {:?}", config.hidden),
+            Self::Cnn(config) => {
+                let plural = if config.blocks.len() == 1 { "" } else { "s" };
+                format!("cnn, {} block{plural}", config.blocks.len())
+            }
+        }
+    }
+}
+
+impl Classifier {
+    /// * `images`: `[batch, 1, height, width]`
+    /// * returns logits: `[batch, class]`
+    pub fn forward(&self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
+        match self {
+            Self::SoftmaxRegression(model) => model.forward(images),
+            Self::Mlp(model) => model.forward(images, mode),
+            Self::Cnn(model) => model.forward(images, mode),
+        }
+    }
+}
+
+/// A hyper-parameter that no model can be made of.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("`model.{key}` is {value}, but {why}")]
+pub struct InvalidModel {
+    /// The key below `model`.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// What is wrong with it.
+    pub why: String,
+    /// What to do.
+    pub fix: String,
+}
+
+impl InvalidModel {
+    pub(crate) fn new(
+        key: impl Into<String>,
+        value: impl ToString,
+        why: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self {
+            key: key.into(),
+            value: value.to_string(),
+            why: why.into(),
+            fix: fix.into(),
+        }
+    }
+}

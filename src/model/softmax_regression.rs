@@ -1,0 +1,39 @@
+//! Softmax regression: one linear layer on the pixels.
+
+use burn::module::Module;
+use burn::nn::Linear;
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::InputShape;
+use super::init::{Initialization, Initializer};
+
+/// Hyper-parameters of softmax regression.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SoftmaxRegressionConfig {
+    /// How the weights are drawn.
+    pub initializer: Initializer,
+}
+
+/// One linear layer.
+#[derive(Module, Debug)]
+pub struct SoftmaxRegression {
+    output: Linear,
+}
+
+impl SoftmaxRegressionConfig {
+    pub(super) fn init(&self, input: InputShape, init: &mut Initialization) -> SoftmaxRegression {
+        let n_pixels = input.height * input.width;
+        SoftmaxRegression {
+            output: init.linear(n_pixels, input.n_classes, self.initializer),
+        }
+    }
+}
+
+impl SoftmaxRegression {
+    /// `[batch, 1, height, width]` -> logits `[batch, class]`
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        self.output.forward(images.flatten(1, 3))
+    }
+}

@@ -1,0 +1,189 @@
+//! Durable writes. After a kill or a power cut at any moment, a file holds either what it held
+//! before or all of what was written, never a part.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What a kill may leave behind begins with this; nothing else in a run folder does.
+pub const TEMPORARY_PREFIX: &str = ".tmp-";
+
+/// Puts `bytes` at `path` in one step: temporary file, fsync, rename, fsync of the folder.
+pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = temporary_beside(path)?;
+    let written = write_new(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // The first error is the one to report; a leftover does no harm.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+        .and_then(|()| sync_folder(parent(path)))
+        .map_err(|error| named(error, "write", path))
+}
+
+/// Adds `line` and a newline in one write, and waits for the disk. If a kill tore the line before,
+/// that stump is closed first, so that it never swallows this one.
+pub fn append_line(path: &Path, line: &str) -> io::Result<()> {
+    if line.contains('\n') {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a line cannot contain a newline",
+        ));
+    }
+    append(path, line).map_err(|error| named(error, "append to", path))
+}
+
+/// Moves a folder in one step. `to` must not exist.
+pub fn rename_dir(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+        .and_then(|()| sync_folder(parent(to)))
+        .and_then(|()| {
+            if parent(from) == parent(to) {
+                Ok(())
+            } else {
+                sync_folder(parent(from))
+            }
+        })
+        .map_err(|error| named(error, "rename", from))
+}
+
+/// Makes a file that did not exist, and waits for the disk.
+pub(super) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// A rename is durable once its folder is. Windows has no fsync of a folder; NTFS journals renames.
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(windows) {
+        Ok(())
+    } else {
+        File::open(folder)?.sync_all()
+    }
+}
+
+fn append(path: &Path, line: &str) -> io::Result<()> {
+    let is_new = !path.exists();
+    let mut file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .open(path)?;
+    let stump = if ends_in_newline(&mut file)? {
+        ""
+    } else {
+        "\n"
+    };
+    file.write_all(format!("{stump}{line}\n").as_bytes())?;
+    file.sync_data()?;
+    if is_new {
+        sync_folder(parent(path))
+    } else {
+        Ok(())
+    }
+}
+
+/// An empty file counts as ending in one.
+fn ends_in_newline(file: &mut File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(true);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}
+
+/// In the same folder, because a rename cannot cross file systems.
+fn temporary_beside(path: &Path) -> io::Result<PathBuf> {
+    static COUNT: AtomicU64 = AtomicU64::new(0); // two threads may write the same file
+    let name = path.file_name().ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{} names no file", path.display()),
+        )
+    })?;
+    let unique = format!(
+        "{}-{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    );
+    let name = name.to_string_lossy();
+    Ok(parent(path).join(format!("{TEMPORARY_PREFIX}{name}-{unique}")))
+}
+
+/// The parent of a bare file name is the folder we stand in.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// The errors of std do not say which file.
+fn named(error: io::Error, action: &str, path: &Path) -> io::Error {
+    io::Error::new(
+        error.kind(),
+        format!("cannot {action} {}: {error}", path.display()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        entries
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn write_file_replaces_and_leaves_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        write_file(&path, b"a long first version").unwrap();
+        write_file(&path, b"short").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"short");
+        assert_eq!(names(folder.path()), ["a.json"]);
+    }
+
+    #[test]
+    fn a_failed_write_names_the_path_and_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let taken = folder.path().join("taken");
+        fs::create_dir(&taken).unwrap();
+        let error = write_file(&taken, b"x").unwrap_err();
+        assert!(error.to_string().contains("taken"), "{error}");
+        assert_eq!(names(folder.path()), ["taken"]);
+        assert!(write_file(&folder.path().join("absent/x"), b"x").is_err());
+    }
+
+    #[test]
+    fn append_line_closes_a_torn_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        append_line(&path, "one").unwrap();
+        append_line(&path, "two").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\n");
+        fs::write(&path, "one\ntw").unwrap();
+        append_line(&path, "three").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntw\nthree\n");
+        assert!(append_line(&path, "a\nb").is_err());
+    }
+
+    #[test]
+    fn rename_dir_moves_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        fs::create_dir(&from).unwrap();
+        fs::write(from.join("x"), "x").unwrap();
+        rename_dir(&from, &to).unwrap();
+        assert_eq!(fs::read(to.join("x")).unwrap(), b"x");
+        let error = rename_dir(&from, &to).unwrap_err();
+        assert!(error.to_string().contains("from"), "{error}");
+    }
+}

@@ -1,0 +1,129 @@
+//! One checkpoint, one commit. burn-train hands model, optimizer and scheduler to three checkpointers
+//! on three threads that know nothing of each other; ours only collect the bytes, and the epoch loop
+//! writes them with its own state in one folder ([`crate::run::checkpoints`]).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use burn::tensor::Bytes;
+use burn::train::checkpoint::{
+    Checkpoint, Checkpointer, CheckpointerError, CheckpointingAction, CheckpointingStrategy,
+};
+use burn::train::metric::store::EventStoreClient;
+
+/// The part of a checkpoint that a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The weights.
+    Model,
+    /// The optimizer's state.
+    Optimizer,
+    /// The schedule's state.
+    Scheduler,
+}
+
+impl Part {
+    /// All parts.
+    pub const ALL: [Self; 3] = [Self::Model, Self::Optimizer, Self::Scheduler];
+
+    /// File name in a checkpoint folder.
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Self::Model => "model.bpk",
+            Self::Optimizer => "optimizer.bpk",
+            Self::Scheduler => "scheduler.bpk",
+        }
+    }
+}
+
+/// The state of the epoch loop in a checkpoint folder.
+pub const STATE_FILE: &str = "state.json";
+
+/// Longest wait for the three parts: far above what serialising a model takes.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+type Parts = BTreeMap<Part, Result<Vec<u8>, String>>;
+
+/// Where the three checkpointers leave and find their bytes.
+#[derive(Clone, Default)]
+pub struct Slot(Arc<(Mutex<Parts>, Condvar)>);
+
+impl Slot {
+    /// Waits until all three parts have arrived, and takes them.
+    pub fn take(&self) -> anyhow::Result<Vec<(&'static str, Vec<u8>)>> {
+        let (_, arrived) = &*self.0;
+        let incomplete = |parts: &mut Parts| parts.len() < Part::ALL.len();
+        let (mut parts, waited) = arrived
+            .wait_timeout_while(self.lock(), PATIENCE, incomplete)
+            .unwrap_or_else(PoisonError::into_inner);
+        anyhow::ensure!(
+            !waited.timed_out(),
+            "the state of the run could not be collected for a checkpoint: only {:?} arrived",
+            parts.keys().collect::<Vec<_>>()
+        );
+        std::mem::take(&mut *parts)
+            .into_iter()
+            .map(|(part, bytes)| {
+                let name = part.file_name();
+                let bytes = bytes.map_err(|error| anyhow::anyhow!("{name}: {error}"))?;
+                Ok((name, bytes))
+            })
+            .collect()
+    }
+
+    /// Leaves bytes for the checkpointers to restore.
+    pub fn put(&self, part: Part, bytes: Vec<u8>) {
+        self.lock().insert(part, Ok(bytes));
+    }
+
+    /// Forgets what was left.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Parts> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One of the three checkpointers.
+pub struct PartCheckpointer {
+    /// Which.
+    pub part: Part,
+    /// Where its bytes go.
+    pub slot: Slot,
+}
+
+impl<R: Checkpoint> Checkpointer<R> for PartCheckpointer {
+    fn save(&self, _id: usize, record: R) -> Result<(), CheckpointerError> {
+        let bytes = record
+            .checkpoint_into_bytes()
+            .map(|bytes| bytes.to_vec())
+            .map_err(|error| error.to_string());
+        self.slot.lock().insert(self.part, bytes);
+        self.slot.0.1.notify_all();
+        Ok(())
+    }
+
+    fn delete(&self, _id: usize) -> Result<(), CheckpointerError> {
+        Ok(())
+    }
+
+    fn restore(&self, _id: usize) -> Result<R, CheckpointerError> {
+        let bytes = match self.slot.lock().remove(&self.part) {
+            Some(Ok(bytes)) => bytes,
+            _ => return Err(CheckpointerError::Unknown("nothing to restore".to_owned())),
+        };
+        R::checkpoint_from_bytes(Bytes::from_bytes_vec(bytes)).map_err(CheckpointerError::Record)
+    }
+}
+
+/// Saves whenever the epoch loop asks, and leaves deleting to the run folder.
+pub struct WhenAsked;
+
+impl CheckpointingStrategy for WhenAsked {
+    fn checkpointing(&mut self, _id: usize, _: &EventStoreClient) -> Vec<CheckpointingAction> {
+        vec![CheckpointingAction::Save]
+    }
+}

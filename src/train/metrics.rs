@@ -1,0 +1,182 @@
+//! Loss and accuracy, summed on the device. burn's own metrics read back at every step; these are
+//! read when somebody looks: a few times a second for the progress bar, once per epoch for the row.
+
+use std::sync::Arc;
+
+use burn::data::dataloader::Progress;
+use burn::tensor::{DType, Device, ExecutionError, Int, Tensor, TensorData, TensorReadError};
+use burn::train::ItemLazy;
+use burn::train::metric::{
+    Adaptor, Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes,
+    NumericEntry, SerializedEntry,
+};
+
+use crate::run::records::EpochTotals;
+
+/// Sums over images, on the device until they are read.
+#[derive(Clone, Debug)]
+pub struct StepOutput {
+    loss_sum: Tensor<1>,
+    correct: Tensor<1, Int>,
+    n_images: usize,
+    /// What [`ItemLazy::sync`] has read.
+    read: Option<EpochTotals>,
+}
+
+impl StepOutput {
+    /// * `loss_sum`: `[1]`, the sum of the images' losses
+    /// * `correct`: `[1]`, images predicted right
+    pub fn new(loss_sum: Tensor<1>, correct: Tensor<1, Int>, n_images: usize) -> Self {
+        Self {
+            loss_sum,
+            correct,
+            n_images,
+            read: None,
+        }
+    }
+
+    /// Puts sums back on a device, for an epoch that goes on.
+    pub fn from_totals(totals: &EpochTotals, device: &Device) -> Self {
+        let loss_sum = Tensor::from_data([totals.loss_sum as f32], device);
+        let correct = TensorData::new(vec![totals.correct as i32], [1]);
+        Self::new(
+            loss_sum,
+            Tensor::from_data(correct, (device, DType::I32)),
+            totals.images as usize,
+        )
+    }
+
+    /// Adds a step's sums; stays on the device.
+    pub fn add(self, step: Self) -> Self {
+        Self::new(
+            self.loss_sum + step.loss_sum,
+            self.correct + step.correct,
+            self.n_images + step.n_images,
+        )
+    }
+
+    /// Reads the sums back: waits for the device.
+    pub fn totals(&self) -> Result<EpochTotals, TensorReadError> {
+        Ok(EpochTotals {
+            loss_sum: f64::from(self.loss_sum.clone().try_into_scalar::<f32>()?),
+            correct: self.correct.clone().try_into_scalar::<i64>()?.unsigned_abs(),
+            images: self.n_images as u64,
+        })
+    }
+}
+
+impl ItemLazy for StepOutput {
+    fn sync(mut self) -> Result<Self, ExecutionError> {
+        let totals = self.totals();
+        self.read = Some(totals.map_err(|error| ExecutionError::with_context(error.to_string()))?);
+        Ok(self)
+    }
+}
+
+impl Adaptor<EpochTotals> for StepOutput {
+    fn adapt(&self) -> EpochTotals {
+        self.read.unwrap_or_default()
+    }
+}
+
+/// Mean loss over the images of the epoch so far.
+pub fn mean_loss(totals: &EpochTotals) -> f64 {
+    totals.loss_sum / totals.images.max(1) as f64
+}
+
+/// Part of the images of the epoch so far that was predicted right.
+pub fn accuracy(totals: &EpochTotals) -> f64 {
+    totals.correct as f64 / totals.images.max(1) as f64
+}
+
+/// A number of the epoch so far, as burn-train's dashboard and renderers take it.
+#[derive(Clone)]
+pub struct RunningMetric {
+    name: MetricName,
+    value_of: fn(&EpochTotals) -> f64,
+    higher_is_better: bool,
+    value: Option<f64>,
+}
+
+impl RunningMetric {
+    /// The name under which [`super::progress`] finds the loss.
+    pub const LOSS: &'static str = "Loss";
+
+    /// Mean loss.
+    pub fn loss() -> Self {
+        Self::new(Self::LOSS, mean_loss, false)
+    }
+
+    /// Accuracy.
+    pub fn accuracy() -> Self {
+        Self::new("Accuracy", accuracy, true)
+    }
+
+    fn new(name: &str, value_of: fn(&EpochTotals) -> f64, higher_is_better: bool) -> Self {
+        Self {
+            name: Arc::new(name.to_owned()),
+            value_of,
+            higher_is_better,
+            value: None,
+        }
+    }
+
+    fn entry(&self) -> SerializedEntry {
+        match self.value {
+            Some(value) => SerializedEntry::new(format!("{value:.4}"), value.to_string()),
+            None => SerializedEntry::not_available(None),
+        }
+    }
+}
+
+impl Metric for RunningMetric {
+    type Input = EpochTotals;
+
+    fn name(&self) -> MetricName {
+        self.name.clone()
+    }
+
+    fn attributes(&self) -> MetricAttributes {
+        NumericAttributes {
+            unit: None,
+            higher_is_better: self.higher_is_better,
+        }
+        .into()
+    }
+
+    fn update(
+        &mut self,
+        totals: &EpochTotals,
+        _metadata: &MetricMetadata,
+    ) -> Result<SerializedEntry, TensorReadError> {
+        self.value = Some((self.value_of)(totals));
+        Ok(self.entry())
+    }
+
+    fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
+        Ok(self.entry())
+    }
+
+    fn clear(&mut self) {
+        self.value = None;
+    }
+}
+
+impl Numeric for RunningMetric {
+    fn value(&self) -> Option<NumericEntry> {
+        self.value.map(NumericEntry::Value)
+    }
+
+    fn running_value(&self) -> Option<NumericEntry> {
+        self.value()
+    }
+
+    fn final_value(&self) -> NumericEntry {
+        NumericEntry::Final(self.value.unwrap_or(f64::NAN))
+    }
+}
+
+/// Progress through a split, in images.
+pub(super) fn images(done: usize, of: usize) -> Progress {
+    Progress::new(done, of, Some("images".to_owned()))
+}

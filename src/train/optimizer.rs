@@ -1,0 +1,180 @@
+//! Optimizers, and clipping by the global norm.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::decay::WeightDecayConfig;
+use burn::optim::momentum::MomentumConfig;
+use burn::optim::{
+    AdamConfig as BurnAdam, AdamWConfig as BurnAdamW, GradientsParams, ModuleOptimizer,
+    SgdConfig as BurnSgd,
+};
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+/// The `[optimizer]` section.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum OptimizerConfig {
+    /// Stochastic gradient descent with momentum.
+    Sgd(SgdConfig),
+    /// Adam (Kingma and Ba, 2015).
+    Adam(AdamConfig),
+    /// Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
+    #[serde(rename = "adamw")]
+    AdamW(AdamConfig),
+}
+
+/// Hyper-parameters of SGD.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SgdConfig {
+    /// Learning rate (the schedule's peak).
+    pub learning_rate: f64,
+    /// Momentum; 0 is none.
+    pub momentum: f64,
+    /// Nesterov's form of momentum.
+    pub nesterov: bool,
+    /// L2 penalty, added to the gradient.
+    pub weight_decay: f64,
+}
+
+/// Hyper-parameters of Adam and AdamW.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdamConfig {
+    /// Learning rate (the schedule's peak).
+    pub learning_rate: f64,
+    /// Decay of the first moment.
+    pub beta_1: f64,
+    /// Decay of the second moment.
+    pub beta_2: f64,
+    /// Added to the denominator.
+    pub epsilon: f64,
+    /// Adam: L2 penalty, added to the gradient. AdamW: decoupled decay, times the learning rate.
+    pub weight_decay: f64,
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        Self::Adam(AdamConfig::default())
+    }
+}
+
+impl Default for SgdConfig {
+    fn default() -> Self {
+        Self {
+            learning_rate: 0.05,
+            momentum: 0.9,
+            nesterov: false,
+            weight_decay: 0.0,
+        }
+    }
+}
+
+impl Default for AdamConfig {
+    fn default() -> Self {
+        Self {
+            learning_rate: 1e-3,
+            beta_1: 0.9,
+            beta_2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+        }
+    }
+}
+
+impl OptimizerConfig {
+    /// The schedule's peak.
+    pub fn learning_rate(&self) -> f64 {
+        match self {
+            Self::Sgd(config) => config.learning_rate,
+            Self::Adam(config) | Self::AdamW(config) => config.learning_rate,
+        }
+    }
+
+    /// Makes the optimizer.
+    pub fn init(&self) -> ModuleOptimizer {
+        let decay =
+            |penalty: f64| (penalty > 0.0).then(|| WeightDecayConfig::new(penalty as f32));
+        match self {
+            Self::Sgd(config) => {
+                let momentum = (config.momentum > 0.0).then(|| {
+                    MomentumConfig::new()
+                        .with_momentum(config.momentum)
+                        .with_dampening(0.0)
+                        .with_nesterov(config.nesterov)
+                });
+                BurnSgd::new()
+                    .with_momentum(momentum)
+                    .with_weight_decay(decay(config.weight_decay))
+                    .init()
+            }
+            Self::Adam(config) => BurnAdam::new()
+                .with_beta_1(config.beta_1 as f32)
+                .with_beta_2(config.beta_2 as f32)
+                .with_epsilon(config.epsilon as f32)
+                .with_weight_decay(decay(config.weight_decay))
+                .init(),
+            Self::AdamW(config) => BurnAdamW::new()
+                .with_beta_1(config.beta_1 as f32)
+                .with_beta_2(config.beta_2 as f32)
+                .with_epsilon(config.epsilon as f32)
+                .with_weight_decay(config.weight_decay as f32)
+                .init(),
+        }
+    }
+}
+
+/// Scales all gradients by one number so that their joint L2 norm is at most `max_norm` (Pascanu et
+/// al., 2013). burn's own clipping is per tensor. Nothing is read back from the device.
+pub(super) fn clip_by_global_norm<M: Module>(
+    module: &M,
+    mut grads: GradientsParams,
+    max_norm: f64,
+) -> GradientsParams {
+    let mut squares = SumOfSquares {
+        grads: &grads,
+        sum: None,
+    };
+    module.visit(&mut squares);
+    let Some(sum) = squares.sum else {
+        return grads;
+    };
+    // max_norm / (norm + 1e-6), at most 1, as PyTorch's clip_grad_norm_.
+    let scale = sum.sqrt().add_scalar(1e-6).recip().mul_scalar(max_norm).clamp_max(1.0);
+    module.visit(&mut Scale {
+        grads: &mut grads,
+        scale,
+    });
+    grads
+}
+
+struct SumOfSquares<'a> {
+    grads: &'a GradientsParams,
+    sum: Option<Tensor<1>>,
+}
+
+impl ModuleVisitor for SumOfSquares<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.grads.get::<D>(param.id) {
+            let square = grad.square().sum();
+            self.sum = Some(match self.sum.take() {
+                Some(sum) => sum + square,
+                None => square,
+            });
+        }
+    }
+}
+
+struct Scale<'a> {
+    grads: &'a mut GradientsParams,
+    scale: Tensor<1>,
+}
+
+impl ModuleVisitor for Scale<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.grads.remove::<D>(param.id) {
+            let scaled = grad * self.scale.clone().unsqueeze();
+            self.grads.register(param.id, scaled);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The devices that tests run on: flex, ndarray, and wgpu where there is an adapter. Proves nothing
+//! itself, but makes skipping visible: without an adapter a wgpu test says so on stderr, and with
+//! WEFT_REQUIRE_GPU=1 (as in CI) it fails.
+
+use std::sync::OnceLock;
+
+use burn::tensor::Device;
+use weft::device::{DeviceChoice, adapters, best};
+
+/// flex and ndarray.
+pub fn cpus() -> Vec<Device> {
+    [DeviceChoice::Cpu, DeviceChoice::NdArray]
+        .iter()
+        .map(|choice| choice.open().unwrap().device)
+        .collect()
+}
+
+/// The adapter that wgpu tests use: the best hardware one, else a software one.
+pub fn gpu_choice() -> Option<String> {
+    static CHOICE: OnceLock<Option<String>> = OnceLock::new();
+    CHOICE
+        .get_or_init(|| {
+            let adapters = adapters();
+            let adapter = best(&adapters).or(adapters.first())?;
+            Some(format!("gpu:{}", adapter.index))
+        })
+        .clone()
+}
+
+/// The wgpu device, or a visible skip.
+pub fn gpu(test: &str) -> Option<Device> {
+    static DEVICE: OnceLock<Option<Device>> = OnceLock::new();
+    let device = DEVICE.get_or_init(|| {
+        let choice: DeviceChoice = gpu_choice()?.parse().unwrap();
+        Some(choice.open().unwrap().device)
+    });
+    if device.is_none() {
+        skip(test);
+    }
+    device.clone()
+}
+
+/// Says that a wgpu test was skipped; fails where that is not allowed.
+pub fn skip(test: &str) {
+    let required = std::env::var_os("WEFT_REQUIRE_GPU").is_some_and(|value| value == "1");
+    assert!(!required, "{test}: WEFT_REQUIRE_GPU=1, but there is no wgpu adapter");
+    eprintln!("SKIPPED {test}: there is no wgpu adapter");
+}
+
+/// All of them.
+pub fn all(test: &str) -> Vec<Device> {
+    let mut devices = cpus();
+    devices.extend(gpu(test));
+    devices
+}
