@@ -8,7 +8,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 ///
 /// `weft train` without arguments trains a small network on Fashion-MNIST in a few minutes.
 #[derive(Debug, Parser)]
-#[command(name = "weft", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "weft",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -33,7 +33,9 @@ pub enum DeviceError {
     )]
     Unknown(String),
     /// There is no such GPU.
-    #[error("no GPU for --device {asked}: {why}\nhint: `weft devices` lists the adapters; --device cpu trains on the CPU")]
+    #[error(
+        "no GPU for --device {asked}: {why}\nhint: `weft devices` lists the adapters; --device cpu trains on the CPU"
+    )]
     NoGpu {
         /// What was asked for.
         asked: String,
@@ -185,9 +187,7 @@ fn adapters_of(api: wgpu::Backend) -> Vec<Adapter> {
         .filter_map(|(index, adapter)| {
             let info = adapter.get_info();
             let (kind, burn_kind) = match info.device_type {
-                wgpu::DeviceType::DiscreteGpu => {
-                    ("discrete", DeviceKind::DiscreteGpu(number(0)))
-                }
+                wgpu::DeviceType::DiscreteGpu => ("discrete", DeviceKind::DiscreteGpu(number(0))),
                 wgpu::DeviceType::IntegratedGpu => {
                     ("integrated", DeviceKind::IntegratedGpu(number(1)))
                 }
@@ -202,7 +202,9 @@ fn adapters_of(api: wgpu::Backend) -> Vec<Adapter> {
                 name: info.name,
                 kind,
                 api: api_name(info.backend),
-                driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+                driver: format!("{} {}", info.driver, info.driver_info)
+                    .trim()
+                    .to_owned(),
                 max_binding: limits.max_storage_buffer_binding_size as u64,
                 max_buffer: limits.max_buffer_size,
                 max_invocations: limits.max_compute_invocations_per_workgroup,
@@ -339,6 +341,11 @@ fn ndarray() -> Selected {
         reason: None,
         adapter: None,
     }
+}
+
+/// A device for what needs no particular one, such as counting parameters.
+pub fn host() -> Device {
+    Device::flex()
 }
 
 /// Threads that the CPU paths use.

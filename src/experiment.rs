@@ -96,7 +96,7 @@ impl Experiment {
 
     /// Parameters of the model.
     pub fn n_parameters(&self) -> usize {
-        self.untrained(&Device::flex()).num_params()
+        self.untrained(&device::host()).num_params()
     }
 
     /// Images of a split.
@@ -156,16 +156,24 @@ impl Experiment {
             .with_context(|| format!("{} has no checkpoint yet", run.root.display()))
     }
 
-    /// Evaluates a checkpoint on a split.
-    pub fn evaluate(&self, checkpoint: &Checkpoint, split: SplitName) -> Result<Outcome> {
+    /// Evaluates a checkpoint on a split. `on_progress` hears how many images are done.
+    pub fn evaluate(
+        &self,
+        checkpoint: &Checkpoint,
+        split: SplitName,
+        on_progress: &dyn Fn(usize),
+    ) -> Result<Outcome> {
         let device = &self.device.device;
         let bytes = checkpoint.file(Part::Model.file_name())?;
-        let trainee = self.untrained(device).with_weights(bytes).with_context(|| {
-            format!(
-                "{} does not fit the model of the run's config",
-                checkpoint.folder.display()
-            )
-        })?;
+        let trainee = self
+            .untrained(device)
+            .with_weights(bytes)
+            .with_context(|| {
+                format!(
+                    "{} does not fit the model of the run's config",
+                    checkpoint.folder.display()
+                )
+            })?;
         let (images, indices) = self.images(split);
         let labels = indices.iter().map(|&index| images.labels[index as usize]);
         evaluate::evaluate(
@@ -174,11 +182,17 @@ impl Experiment {
             labels,
             self.input.n_classes,
             self.config.train.evaluation_batch_size,
+            on_progress,
         )
     }
 
     /// The record of an outcome.
-    pub fn record(&self, outcome: &Outcome, of: &Checkpoint, split: SplitName) -> Result<Evaluation> {
+    pub fn record(
+        &self,
+        outcome: &Outcome,
+        of: &Checkpoint,
+        split: SplitName,
+    ) -> Result<Evaluation> {
         let state = state_of(of)?;
         let epoch = state.history.last().map_or(0, |row| row.epoch);
         Ok(Evaluation {
@@ -196,11 +210,15 @@ impl Experiment {
     /// Writes what a new run folder starts with.
     pub fn describe(&self, run: &RunFolder, command_line: Vec<String>) -> Result<()> {
         atomic::write_file(&run.config(), self.config.to_toml()?.as_bytes())?;
-        let adapter = self.device.adapter.as_ref().map(|adapter| records::Adapter {
-            name: adapter.name.clone(),
-            api: adapter.api.to_owned(),
-            driver: adapter.driver.clone(),
-        });
+        let adapter = self
+            .device
+            .adapter
+            .as_ref()
+            .map(|adapter| records::Adapter {
+                name: adapter.name.clone(),
+                api: adapter.api.to_owned(),
+                driver: adapter.driver.clone(),
+            });
         let environment = Environment {
             weft: env!("CARGO_PKG_VERSION").to_owned(),
             burn: BURN_VERSION.to_owned(),
@@ -253,7 +271,9 @@ impl Experiment {
             return Ok(());
         };
         let Images { height, width, .. } = self.splits.dataset.train.images;
-        let n_images = self.n_images(SplitName::Train).max(self.n_images(SplitName::Test));
+        let n_images = self
+            .n_images(SplitName::Train)
+            .max(self.n_images(SplitName::Test));
         let bytes = ResidentSplit::bytes(n_images, height * width) as u64;
         if bytes > adapter.max_binding {
             bail!(

@@ -21,7 +21,9 @@ pub(super) fn run(args: &DataArgs) -> Result<ExitCode> {
     }
     let images = &splits.dataset.train.images;
     let (height, width) = (images.height, images.width);
-    say(&format!("images   {height} x {width} pixels, grey, one byte each"));
+    say(&format!(
+        "images   {height} x {width} pixels, grey, one byte each"
+    ));
     say(&format!(
         "pixels   mean {:.4}, standard deviation {:.4} (training split, scaled to [0, 1])\n",
         splits.statistics.mean, splits.statistics.deviation
@@ -49,12 +51,19 @@ fn counts(splits: &Splits) -> Vec<String> {
         let [train, validation, test] = cells;
         format!("{name:<width$}  {train:>8}  {validation:>10}  {test:>8}")
     };
-    let mut lines = vec![row("class", ["train", "validation", "test"].map(str::to_owned))];
+    let mut lines = vec![row(
+        "class",
+        ["train", "validation", "test"].map(str::to_owned),
+    )];
     for (class, name) in names.iter().enumerate() {
-        let cells = columns.each_ref().map(|column| thousands(column[class] as u64));
+        let cells = columns
+            .each_ref()
+            .map(|column| thousands(column[class] as u64));
         lines.push(row(name, cells));
     }
-    let sums = columns.each_ref().map(|column| thousands(column.iter().sum::<usize>() as u64));
+    let sums = columns
+        .each_ref()
+        .map(|column| thousands(column.iter().sum::<usize>() as u64));
     lines.push(row("all", sums));
     lines
 }

@@ -14,8 +14,12 @@ pub(super) fn run() {
     }
     let threads = device::threads();
     let mark = if best.is_none() { "   <- auto" } else { "" };
-    say(&format!("cpu      burn's flex backend, {threads} threads{mark}"));
-    say(&format!("ndarray  burn's ndarray backend, {threads} threads; slower, a second CPU path"));
+    say(&format!(
+        "cpu      burn's flex backend, {threads} threads{mark}"
+    ));
+    say(&format!(
+        "ndarray  burn's ndarray backend, {threads} threads; slower, a second CPU path"
+    ));
     say("\nnext   weft train --device gpu    weft train --device cpu");
 }
 
@@ -29,7 +33,10 @@ fn describe(adapter: &Adapter, best: Option<usize>) {
     let f16 = if adapter.f16 { "yes" } else { "no" };
     let mib = |bytes: u64| bytes / (1024 * 1024);
     say(&format!("gpu:{index}    {}{mark}", adapter.name));
-    say(&format!("         {} {}, driver {}", adapter.api, adapter.kind, adapter.driver));
+    say(&format!(
+        "         {} {}, driver {}",
+        adapter.api, adapter.kind, adapter.driver
+    ));
     say(&format!(
         "         largest binding {} MiB, largest buffer {} MiB, {} invocations a workgroup, f16 {f16}\n",
         mib(adapter.max_binding),

@@ -10,7 +10,7 @@ use crate::config::Loaded;
 use crate::experiment::{Experiment, SplitName};
 use crate::run::checkpoints::{Pointer, Store};
 use crate::run::{RunFolder, records};
-use crate::train::progress::thousands;
+use crate::train::progress::{Progress, Verbosity, thousands};
 
 pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     let run = RunFolder::open(&args.run)?;
@@ -30,7 +30,11 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
         Some(name) => named_step(&run, name)?,
     };
     let checkpoint = Store::new(&run.root).load(step)?;
-    let outcome = experiment.evaluate(&checkpoint, split)?;
+    let progress = Progress::new(Verbosity::Normal, 0, None);
+    progress.start_evaluation(split.as_str(), experiment.n_images(split));
+    let on_progress = |done| progress.update(done);
+    let outcome = experiment.evaluate(&checkpoint, split, &on_progress)?;
+    progress.finish();
 
     let names = &experiment.splits.dataset.class_names;
     say(&format!(

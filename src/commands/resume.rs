@@ -17,7 +17,9 @@ pub(super) fn run(args: ResumeArgs) -> Result<ExitCode> {
     let mut loaded = Loaded::new(Some(&run.config()), &[])?;
     let mut point = ResumePoint::find(&run)?;
     for damaged in &point.damaged {
-        warn(&format!("warning: {damaged}; the checkpoint before it is used"));
+        warn(&format!(
+            "warning: {damaged}; the checkpoint before it is used"
+        ));
     }
     let planned = loaded.config.train.epochs;
     let epochs = args.epochs.unwrap_or(planned);

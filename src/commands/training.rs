@@ -12,9 +12,9 @@ use crate::cli::DisplayArgs;
 use crate::device;
 use crate::evaluate::Outcome;
 use crate::experiment::{Experiment, SplitName};
+use crate::run::RunFolder;
 use crate::run::checkpoints::{Checkpoint, Store};
 use crate::run::records::{self, TrainState};
-use crate::run::RunFolder;
 use crate::train::progress::{Progress, Verbosity, thousands};
 use crate::train::{Ended, StopFlag};
 
@@ -35,6 +35,15 @@ impl Shown {
             verbosity,
             test: !args.no_test,
         }
+    }
+
+    /// The display of the evaluation at the end.
+    fn evaluation(&self) -> Progress {
+        let verbosity = match self.verbosity {
+            Verbosity::Dashboard => Verbosity::Normal,
+            other => other,
+        };
+        Progress::new(verbosity, 0, None)
     }
 
     pub(super) fn say(&self, line: &str) {
@@ -146,20 +155,30 @@ fn report(
 
     let store = Store::new(&run.root);
     let checkpoint = store.load(experiment.result_step(run)?)?;
+    let progress = shown.evaluation();
     let mut columns: Vec<(SplitName, Outcome)> = Vec::new();
     for split in [SplitName::Train, SplitName::Validation, SplitName::Test] {
         let skipped = split == SplitName::Test && !shown.test;
         if !skipped && experiment.n_images(split) > 0 {
-            columns.push((split, experiment.evaluate(&checkpoint, split)?));
+            progress.start_evaluation(split.as_str(), experiment.n_images(split));
+            let on_progress = |done| progress.update(done);
+            let outcome = experiment.evaluate(&checkpoint, split, &on_progress)?;
+            columns.push((split, outcome));
         }
     }
+    progress.finish();
     let row = |name: &str, cell: &dyn Fn(&(SplitName, Outcome)) -> String| {
-        let cells: String = columns.iter().map(|column| format!("{:>12}", cell(column))).collect();
+        let cells: String = columns
+            .iter()
+            .map(|column| format!("{:>12}", cell(column)))
+            .collect();
         format!("{name:<8}{cells}")
     };
     shown.say(&row("", &|(split, _)| split.as_str().to_owned()));
     shown.say(&row("loss", &|(_, outcome)| format!("{:.4}", outcome.loss)));
-    shown.say(&row("accuracy", &|(_, outcome)| format!("{:.4}", outcome.accuracy())));
+    shown.say(&row("accuracy", &|(_, outcome)| {
+        format!("{:.4}", outcome.accuracy())
+    }));
 
     if let Some((split, outcome)) = columns.iter().find(|(split, _)| *split == SplitName::Test) {
         let record = experiment.record(outcome, &checkpoint, *split)?;

@@ -73,9 +73,8 @@ impl Loaded {
         let (name, text) = match path {
             None => ("built-in quickstart".to_owned(), QUICKSTART.to_owned()),
             Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| {
-                    format!("{} cannot be read", path.display())
-                })?;
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("{} cannot be read", path.display()))?;
                 (path.display().to_string(), text)
             }
         };
@@ -165,17 +164,35 @@ impl Checks<'_> {
 
     fn probability(&self, key: &str, value: f64) -> Result<(), ConfigError> {
         let holds = (0.0..=1.0).contains(&value);
-        self.that(holds, key, value, "it must be from 0 to 1", "0.5 is every second image")
+        self.that(
+            holds,
+            key,
+            value,
+            "it must be from 0 to 1",
+            "0.5 is every second image",
+        )
     }
 
     fn positive(&self, key: &str, value: f64) -> Result<(), ConfigError> {
         let holds = value.is_finite() && value > 0.0;
-        self.that(holds, key, value, "it must be above 0", "use a positive number")
+        self.that(
+            holds,
+            key,
+            value,
+            "it must be above 0",
+            "use a positive number",
+        )
     }
 
     fn not_negative(&self, key: &str, value: f64) -> Result<(), ConfigError> {
         let holds = value.is_finite() && value >= 0.0;
-        self.that(holds, key, value, "it must not be negative", "0.0 switches it off")
+        self.that(
+            holds,
+            key,
+            value,
+            "it must not be negative",
+            "0.0 switches it off",
+        )
     }
 
     fn fraction(&self, key: &str, value: f64) -> Result<(), ConfigError> {

@@ -154,7 +154,10 @@ fn with_i32<R>(tensor: &burn_ndarray::NdArrayTensor, f: impl FnOnce(&[i32]) -> R
     let values: Vec<i32> = match tensor {
         NdArrayTensor::I32(storage) => storage.view().iter().copied().collect(),
         NdArrayTensor::I64(storage) => storage.view().iter().map(|&v| v as i32).collect(),
-        other => unreachable!("integer tensors are i32 or i64 here, not {:?}", other.dtype()),
+        other => unreachable!(
+            "integer tensors are i32 or i64 here, not {:?}",
+            other.dtype()
+        ),
     };
     f(&values)
 }

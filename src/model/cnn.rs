@@ -136,7 +136,10 @@ impl CnnConfig {
                     .ok_or_else(|| {
                         InvalidModel::new(
                             format!("blocks[{index}]"),
-                            format!("a {0}x{0} convolution and a {1}x{1} pool", block.kernel, block.pool),
+                            format!(
+                                "a {0}x{0} convolution and a {1}x{1} pool",
+                                block.kernel, block.pool
+                            ),
                             format!("only {side} pixels are left on a side there"),
                             "use fewer blocks, a smaller kernel or pool, or padding = \"same\"",
                         )
@@ -152,7 +155,13 @@ impl CnnConfig {
         for block in &self.blocks {
             let bias = !block.batch_norm;
             let channels = [n_channels, block.filters];
-            let conv = init.conv(channels, block.kernel, block.padding, bias, block.initializer);
+            let conv = init.conv(
+                channels,
+                block.kernel,
+                block.padding,
+                bias,
+                block.initializer,
+            );
             blocks.push(Block {
                 conv,
                 norm: block.batch_norm.then(|| init.batch_norm(block.filters)),

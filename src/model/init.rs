@@ -130,7 +130,10 @@ impl<'a> Initialization<'a> {
         let id = self.id();
         let mut stream = Stream::new(&[self.seed, TAG, id.val()]);
         let values = scheme.draw(&mut stream, shape.iter().product(), fan_in, fan_out);
-        trainable(id, Tensor::from_data(TensorData::new(values, shape), self.device))
+        trainable(
+            id,
+            Tensor::from_data(TensorData::new(values, shape), self.device),
+        )
     }
 
     fn constant(&mut self, n: usize, value: f32) -> Param<Tensor<1>> {

@@ -59,7 +59,11 @@ impl StepOutput {
     pub fn totals(&self) -> Result<EpochTotals, TensorReadError> {
         Ok(EpochTotals {
             loss_sum: f64::from(self.loss_sum.clone().try_into_scalar::<f32>()?),
-            correct: self.correct.clone().try_into_scalar::<i64>()?.unsigned_abs(),
+            correct: self
+                .correct
+                .clone()
+                .try_into_scalar::<i64>()?
+                .unsigned_abs(),
             images: self.n_images as u64,
         })
     }

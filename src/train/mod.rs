@@ -73,14 +73,31 @@ pub enum Ended {
     Stopped,
 }
 
-/// Set by a signal; looked at between steps.
-#[derive(Clone, Debug, Default)]
-pub struct StopFlag(Arc<AtomicUsize>);
+/// Asks a training to save a checkpoint and end; looked at between steps.
+#[derive(Clone, Debug)]
+pub struct StopFlag {
+    signal: Arc<AtomicUsize>,
+    step: u64,
+}
+
+impl Default for StopFlag {
+    fn default() -> Self {
+        Self::at_step(u64::MAX)
+    }
+}
 
 impl StopFlag {
+    /// A flag that is up once this many steps are done.
+    pub fn at_step(step: u64) -> Self {
+        Self {
+            signal: Arc::default(),
+            step,
+        }
+    }
+
     /// The number of the signal that was caught, if any.
     pub fn signal(&self) -> Option<i32> {
-        match self.0.load(Ordering::Acquire) {
+        match self.signal.load(Ordering::Acquire) {
             0 => None,
             signal => Some(signal as i32),
         }
@@ -88,7 +105,11 @@ impl StopFlag {
 
     /// What a signal handler sets.
     pub fn handle(&self) -> Arc<AtomicUsize> {
-        self.0.clone()
+        self.signal.clone()
+    }
+
+    fn is_up(&self, steps_done: u64) -> bool {
+        self.signal().is_some() || steps_done >= self.step
     }
 }
 
@@ -221,7 +242,11 @@ impl Training<'_> {
         self.progress.finish();
         let unpoison = PoisonError::into_inner;
         let ended = epoch_loop.ended.lock().unwrap_or_else(unpoison).take();
-        let state = epoch_loop.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let state = epoch_loop
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         match (ended, result.error) {
             (Some(Ok(ended)), None) => Ok((ended, state)),
             (Some(Err(error)), _) => Err(error),

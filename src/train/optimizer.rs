@@ -93,8 +93,7 @@ impl OptimizerConfig {
 
     /// Makes the optimizer.
     pub fn init(&self) -> ModuleOptimizer {
-        let decay =
-            |penalty: f64| (penalty > 0.0).then(|| WeightDecayConfig::new(penalty as f32));
+        let decay = |penalty: f64| (penalty > 0.0).then(|| WeightDecayConfig::new(penalty as f32));
         match self {
             Self::Sgd(config) => {
                 let momentum = (config.momentum > 0.0).then(|| {
@@ -140,7 +139,12 @@ pub(super) fn clip_by_global_norm<M: Module>(
         return grads;
     };
     // max_norm / (norm + 1e-6), at most 1, as PyTorch's clip_grad_norm_.
-    let scale = sum.sqrt().add_scalar(1e-6).recip().mul_scalar(max_norm).clamp_max(1.0);
+    let scale = sum
+        .sqrt()
+        .add_scalar(1e-6)
+        .recip()
+        .mul_scalar(max_norm)
+        .clamp_max(1.0);
     module.visit(&mut Scale {
         grads: &mut grads,
         scale,

@@ -6,13 +6,13 @@ use std::io::{IsTerminal, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use burn::train::LearnerSummary;
 use burn::train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
 use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
 use burn::train::renderer::{
     EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation,
     MetricsRendererTraining,
 };
-use burn::train::LearnerSummary;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::metrics::RunningMetric;
@@ -110,6 +110,18 @@ impl Progress {
         self.lock().start_split("validation", 0, total);
     }
 
+    /// The evaluation of a split begins.
+    pub fn start_evaluation(&self, split: &'static str, total: usize) {
+        let mut inner = self.lock();
+        inner.epoch = 0;
+        inner.start_split(split, 0, total);
+    }
+
+    /// So many images of the split are done.
+    pub fn update(&self, done: usize) {
+        self.lock().update(done);
+    }
+
     /// An epoch has ended: its row.
     pub fn row(&self, row: &EpochRow) {
         let mut inner = self.lock();
@@ -179,8 +191,16 @@ impl Inner {
         }
         bar.set_length(self.split.total as u64);
         bar.set_position(self.split.done as u64);
-        bar.set_prefix(format!("epoch {}/{}", self.epoch, self.epochs));
+        bar.set_prefix(self.stage());
         bar.set_message(self.details());
+    }
+
+    /// "epoch 3/10", or "evaluating" after the last one.
+    fn stage(&self) -> String {
+        match self.epoch {
+            0 => "evaluating".to_owned(),
+            epoch => format!("epoch {epoch}/{}", self.epochs),
+        }
     }
 
     fn details(&self) -> String {
@@ -188,7 +208,7 @@ impl Inner {
         let (done_before, since) = self.split.since;
         let images = self.split.done.saturating_sub(done_before) as f64;
         let seconds = since.elapsed().as_secs_f64();
-        if self.split.name != "train" {
+        if self.epoch == 0 || self.split.name != "train" {
             text.push_str(self.split.name);
             text.push_str("  ");
         }
@@ -246,9 +266,8 @@ impl Inner {
         let text = match &self.warming_up {
             Some(text) => format!("{text} (still at it)"),
             None => format!(
-                "epoch {}/{}  {} of {} images  {}",
-                self.epoch,
-                self.epochs,
+                "{}  {} of {} images  {}",
+                self.stage(),
                 thousands(self.split.done as u64),
                 thousands(self.split.total as u64),
                 self.details()
@@ -282,7 +301,11 @@ fn watch_silence(inner: Weak<Mutex<Inner>>) {
 }
 
 fn header(validates: bool) -> String {
-    let valid = if validates { "   valid loss  accuracy" } else { "" };
+    let valid = if validates {
+        "   valid loss  accuracy"
+    } else {
+        ""
+    };
     format!("epoch   train loss  accuracy{valid}   learning rate   seconds")
 }
 

@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use burn::train::metric::store::EventStoreClient;
 use burn::train::{
-    EventProcessorTraining, InferenceStep, Interrupter, Learner, LearnerEvent, LearningCheckpointer,
-    SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents,
-    TrainingItem, ValidLoader,
+    EventProcessorTraining, InferenceStep, Interrupter, Learner, LearnerEvent,
+    LearningCheckpointer, SupervisedLearningStrategy, SupervisedTrainingEventProcessor,
+    TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
 };
 
 use super::checkpoint::{STATE_FILE, Slot};
@@ -21,9 +21,9 @@ use super::schedule::{PlateauFactor, ReduceOnPlateauConfig};
 use super::step::Trainee;
 use super::{Ended, StopFlag};
 use crate::data::loader::Cursor;
+use crate::run::RunFolder;
 use crate::run::checkpoints::{Meta, Pointer, Store};
 use crate::run::records::{self, EpochRow, EpochTotals, TrainState};
-use crate::run::RunFolder;
 
 /// What the loop needs beside burn-train's own components.
 pub(super) struct EpochLoop {
@@ -135,6 +135,10 @@ impl Pass<'_> {
         loop {
             if self.must_stop() {
                 whole = self.state.batch * self.settings.batch_size >= total as u64;
+                if self.settings.stop.signal().is_some() {
+                    let note = "stopping: a checkpoint is being saved (once more leaves at once)";
+                    self.settings.progress.note(note);
+                }
                 break;
             }
             let Some(batch) = batches.next() else { break };
@@ -170,8 +174,7 @@ impl Pass<'_> {
     /// Sums over the validation split; zeros where there is none.
     fn validate(&mut self) -> Result<EpochTotals> {
         let total = self.valid.num_items();
-        let mut sums =
-            StepOutput::from_totals(&EpochTotals::default(), &self.settings.device);
+        let mut sums = StepOutput::from_totals(&EpochTotals::default(), &self.settings.device);
         if total == 0 {
             return Ok(EpochTotals::default());
         }
@@ -244,8 +247,10 @@ impl Pass<'_> {
         checkpointer.checkpoint(&self.learner, step as usize, &self.event_store);
         let parts = self.settings.slot.take()?;
         let state = records::to_json(&self.state)?;
-        let mut files: Vec<(&str, &[u8])> =
-            parts.iter().map(|(name, bytes)| (*name, &bytes[..])).collect();
+        let mut files: Vec<(&str, &[u8])> = parts
+            .iter()
+            .map(|(name, bytes)| (*name, &bytes[..]))
+            .collect();
         files.push((STATE_FILE, &state));
 
         let store = Store::new(&self.settings.run.root);
@@ -285,7 +290,7 @@ impl Pass<'_> {
     }
 
     fn must_stop(&self) -> bool {
-        self.settings.stop.signal().is_some() || self.interrupter.should_stop()
+        self.settings.stop.is_up(self.state.step) || self.interrupter.should_stop()
     }
 
     fn train_event(&mut self, event: LearnerEvent<StepOutput>) -> Result<()> {

@@ -12,7 +12,10 @@ fn shipped() -> Vec<PathBuf> {
     for folder in [root.clone(), root.join("seed")] {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.extension().is_some_and(|extension| extension == "toml") {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "toml")
+            {
                 found.push(path);
             }
         }
@@ -64,7 +67,11 @@ fn keys(value: &toml::Value, prefix: &str, into: &mut BTreeSet<String>) {
 
 fn keys_of(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    keys(&toml::Value::Table(toml::from_str(text).unwrap()), "", &mut found);
+    keys(
+        &toml::Value::Table(toml::from_str(text).unwrap()),
+        "",
+        &mut found,
+    );
     found
 }
 
@@ -75,7 +82,9 @@ fn reference() -> String {
 
 /// The commented blocks that begin with a section header, each as TOML of its own.
 fn other_kinds(reference: &str) -> Vec<String> {
-    let lines = reference.lines().map(|line| line.strip_prefix("# ").unwrap_or(""));
+    let lines = reference
+        .lines()
+        .map(|line| line.strip_prefix("# ").unwrap_or(""));
     let mut blocks: Vec<String> = Vec::new();
     let mut inside = false;
     for line in lines {
@@ -117,7 +126,11 @@ fn the_reference_lists_every_other_kind_with_its_defaults() {
             let keys = keys_of(text).into_iter();
             keys.filter(|key| key.starts_with(name)).collect()
         };
-        assert_eq!(of_section(&block), of_section(&bare.to_toml().unwrap()), "{block}");
+        assert_eq!(
+            of_section(&block),
+            of_section(&bare.to_toml().unwrap()),
+            "{block}"
+        );
     }
 }
 
@@ -125,19 +138,40 @@ fn the_reference_lists_every_other_kind_with_its_defaults() {
 fn values_that_make_no_sense_name_the_key_and_the_line() {
     for (text, expected) in [
         ("name = \"a/b\"", "line:1: `name` is \"a/b\""),
-        ("[data]\nvalidation_fraction = 1.0", "line:2: `data.validation_fraction` is 1"),
+        (
+            "[data]\nvalidation_fraction = 1.0",
+            "line:2: `data.validation_fraction` is 1",
+        ),
         ("[train]\nbatch_size = 0", "line:2: `train.batch_size` is 0"),
-        ("[train]\ndevice = \"tpu\"", "line:2: `train.device` is \"tpu\""),
-        ("[optimizer]\nkind = \"sgd\"\nlearning_rate = 0.0", "line:3: `optimizer.learning_rate` is 0"),
-        ("[augmentation]\nflip = 1.5", "line:2: `augmentation.flip` is 1.5"),
-        ("[augmentation]\nerase = 0.5\nerase_min = 9\nerase_max = 3", "line:3: `augmentation.erase_min` is 9"),
-        ("[data]\nvalidation_fraction = 0.0", "line: `early_stopping.patience` is 10"),
+        (
+            "[train]\ndevice = \"tpu\"",
+            "line:2: `train.device` is \"tpu\"",
+        ),
+        (
+            "[optimizer]\nkind = \"sgd\"\nlearning_rate = 0.0",
+            "line:3: `optimizer.learning_rate` is 0",
+        ),
+        (
+            "[augmentation]\nflip = 1.5",
+            "line:2: `augmentation.flip` is 1.5",
+        ),
+        (
+            "[augmentation]\nerase = 0.5\nerase_min = 9\nerase_max = 3",
+            "line:3: `augmentation.erase_min` is 9",
+        ),
+        (
+            "[data]\nvalidation_fraction = 0.0",
+            "line: `early_stopping.patience` is 10",
+        ),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("line");
         std::fs::write(&path, text).unwrap();
         let error = Loaded::new(Some(&path), &[]).err().unwrap().to_string();
-        assert!(error.contains(expected), "{error}\nshould contain {expected}");
+        assert!(
+            error.contains(expected),
+            "{error}\nshould contain {expected}"
+        );
         assert!(error.contains("\nhint: "), "{error}");
     }
 }

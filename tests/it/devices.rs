@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 
 use burn::tensor::Device;
-use weft::device::{DeviceChoice, adapters, best};
+use weft::device::{DeviceChoice, adapters, best, configure_runtimes};
 
 /// flex and ndarray.
 pub fn cpus() -> Vec<Device> {
@@ -20,6 +20,8 @@ pub fn gpu_choice() -> Option<String> {
     static CHOICE: OnceLock<Option<String>> = OnceLock::new();
     CHOICE
         .get_or_init(|| {
+            // Tuned kernels are kept for the next run of the tests.
+            configure_runtimes();
             let adapters = adapters();
             let adapter = best(&adapters).or(adapters.first())?;
             Some(format!("gpu:{}", adapter.index))
@@ -43,7 +45,10 @@ pub fn gpu(test: &str) -> Option<Device> {
 /// Says that a wgpu test was skipped; fails where that is not allowed.
 pub fn skip(test: &str) {
     let required = std::env::var_os("WEFT_REQUIRE_GPU").is_some_and(|value| value == "1");
-    assert!(!required, "{test}: WEFT_REQUIRE_GPU=1, but there is no wgpu adapter");
+    assert!(
+        !required,
+        "{test}: WEFT_REQUIRE_GPU=1, but there is no wgpu adapter"
+    );
     eprintln!("SKIPPED {test}: there is no wgpu adapter");
 }
 

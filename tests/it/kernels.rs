@@ -72,7 +72,12 @@ fn without_augmentation_a_batch_is_the_pixels() {
     let images = sample().train.images;
     let all: Vec<u32> = (0..images.n_images as u32).collect();
     let packed = pack(&images.pixels, 28 * 28, &all);
-    let batch = on_cpu(&packed, &order(), &table(0.0, 1.0), &spec(Augmentation::default()));
+    let batch = on_cpu(
+        &packed,
+        &order(),
+        &table(0.0, 1.0),
+        &spec(Augmentation::default()),
+    );
     let order = order();
     for (position, pixels) in batch.chunks(784).enumerate() {
         let image = order[7 + position] as usize;
@@ -87,7 +92,9 @@ fn without_augmentation_a_batch_is_the_pixels() {
 fn augmentation_does_what_it_says() {
     // One image, white but for a black first column, walked through many keys.
     let (height, width) = (8usize, 8usize);
-    let pixels: Vec<u8> = (0..64).map(|at| if at % 8 == 0 { 0 } else { 255 }).collect();
+    let pixels: Vec<u8> = (0..64)
+        .map(|at| if at % 8 == 0 { 0 } else { 255 })
+        .collect();
     let packed = pack(&pixels, 64, &[0]);
     let run = |augmentation, key| {
         let spec = GatherSpec {
@@ -114,7 +121,8 @@ fn augmentation_does_what_it_says() {
     for key in 0..400 {
         let image = run(Augmentation::new(0.0, 2, 0.0, 0, 0), key);
         let rows_of_zeros = |rows: std::ops::Range<usize>| {
-            rows.filter(|y| image[y * 8..][..8].iter().all(|&v| v == 0.0)).count() as i32
+            rows.filter(|y| image[y * 8..][..8].iter().all(|&v| v == 0.0))
+                .count() as i32
         };
         shifts.insert(rows_of_zeros(0..4) - rows_of_zeros(4..8));
     }
@@ -143,7 +151,12 @@ fn dropout_gives_the_twins_mask_on_every_device_and_scales_gradients() {
         let grads = output.clone().sum().backward();
         let values: Vec<f32> = output.into_data().iter::<f32>().collect();
         assert_eq!(values, expected, "{device:?}");
-        let grad: Vec<f32> = input.grad(&grads).unwrap().into_data().iter::<f32>().collect();
+        let grad: Vec<f32> = input
+            .grad(&grads)
+            .unwrap()
+            .into_data()
+            .iter::<f32>()
+            .collect();
         assert_eq!(grad, expected, "{device:?}");
     }
 }

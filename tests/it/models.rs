@@ -23,7 +23,10 @@ fn model(toml: &str) -> ModelConfig {
 
 fn seed_config(name: &str) -> ModelConfig {
     let path = format!("{}/configs/seed/{name}.toml", env!("CARGO_MANIFEST_DIR"));
-    Loaded::new(Some(Path::new(&path)), &[]).unwrap().config.model
+    Loaded::new(Some(Path::new(&path)), &[])
+        .unwrap()
+        .config
+        .model
 }
 
 #[test]
@@ -54,13 +57,17 @@ fn any_height_and_width_work() {
     let models = [
         model("kind = \"softmax_regression\""),
         model("kind = \"mlp\"\nhidden = [8]\nbatch_norm = true\nactivation = \"gelu\""),
-        model("kind = \"cnn\"\ndense = []\n[[blocks]]\nfilters = 3\nbatch_norm = true\nactivation = \"tanh\"\n[[blocks]]\nfilters = 2\npadding = \"valid\"\nkernel = 2\npool = 3"),
+        model(
+            "kind = \"cnn\"\ndense = []\n[[blocks]]\nfilters = 3\nbatch_norm = true\nactivation = \"tanh\"\n[[blocks]]\nfilters = 2\npadding = \"valid\"\nkernel = 2\npool = 3",
+        ),
     ];
     for device in devices::all("any_height_and_width_work") {
         for config in &models {
             config.validate(input).unwrap();
             let images = Tensor::<4>::ones([5, 1, 17, 31], &device);
-            let logits = config.init(input, 1, &device).forward(images, Mode::Inference);
+            let logits = config
+                .init(input, 1, &device)
+                .forward(images, Mode::Inference);
             assert_eq!(logits.dims(), [5, 4], "{config:?}");
         }
     }
@@ -72,7 +79,10 @@ fn a_model_that_eats_the_image_is_refused_with_its_key() {
     let error = config.validate(FASHION).unwrap_err();
     assert_eq!(error.key, "blocks[1]");
     let config = model("kind = \"cnn\"\n[[blocks]]\nkernel = 4");
-    assert_eq!(config.validate(FASHION).unwrap_err().key, "blocks[0].kernel");
+    assert_eq!(
+        config.validate(FASHION).unwrap_err().key,
+        "blocks[0].kernel"
+    );
     let config = model("kind = \"mlp\"\ndropout = 1.0");
     assert_eq!(config.validate(FASHION).unwrap_err().key, "dropout");
 }
@@ -103,8 +113,10 @@ fn cross_entropy_is_right() {
             let flat: Vec<f32> = logits.iter().flatten().map(|&v| v as f32).collect();
             let tensor = Tensor::<2>::from_data(TensorData::new(flat, [2, 3]), &device);
             let losses = cross_entropy(tensor, Tensor::from_ints([2, 0], &device), smoothing);
-            for ((row, label), loss) in
-                logits.iter().zip(labels).zip(losses.into_data().iter::<f32>())
+            for ((row, label), loss) in logits
+                .iter()
+                .zip(labels)
+                .zip(losses.into_data().iter::<f32>())
             {
                 let log_sum = row.iter().map(|v| v.exp()).sum::<f64>().ln();
                 let of = |class: usize| log_sum - row[class];

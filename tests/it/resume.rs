@@ -1,0 +1,198 @@
+//! A resumed run is the run that was never stopped: on flex and ndarray all files of the last
+//! checkpoint but the clock's are identical, wherever it was stopped; on wgpu the losses agree.
+
+use tempfile::TempDir;
+use weft::experiment::{Experiment, ResumePoint};
+use weft::run::RunFolder;
+use weft::run::checkpoints::Store;
+use weft::run::records::TrainState;
+use weft::train::{Ended, StopFlag};
+
+use crate::devices;
+use crate::learning::{experiment, quiet};
+
+/// Dropout, augmentation, batch norm, a schedule, clipping, a last batch that is smaller.
+const TOML: &str = "
+seed = 5
+[data]
+source = \"sample\"
+validation_fraction = 0.3
+[augmentation]
+flip = 0.5
+shift = 2
+erase = 0.3
+erase_min = 3
+erase_max = 8
+[model]
+kind = \"cnn\"
+dense = [16]
+dense_dropout = 0.4
+[[model.blocks]]
+filters = 4
+pool = 4
+batch_norm = true
+dropout = 0.2
+[optimizer]
+kind = \"adamw\"
+learning_rate = 0.005
+weight_decay = 0.01
+[schedule]
+kind = \"cosine\"
+warmup_epochs = 0.5
+[train]
+epochs = 3
+batch_size = 300
+clip_norm = 1.0
+label_smoothing = 0.1
+[early_stopping]
+patience = 2
+";
+/// 3,500 images in batches of 300.
+const STEPS_PER_EPOCH: u64 = 12;
+
+struct Trained {
+    _folder: TempDir,
+    run: RunFolder,
+    state: TrainState,
+}
+
+/// Trains, stopping and resuming (as a new experiment, as a new process would) at each of `stops`.
+fn train(make: &dyn Fn() -> Experiment, stops: &[u64]) -> Trained {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::create(folder.path(), "test").unwrap();
+    let first = make();
+    first.describe(&run, Vec::new()).unwrap();
+    let mut flags = stops
+        .iter()
+        .map(|&step| StopFlag::at_step(step))
+        .collect::<Vec<_>>();
+    flags.push(StopFlag::default());
+    let mut flags = flags.into_iter();
+    let (mut ended, mut state) = first
+        .train(&run, None, quiet(), false, flags.next().unwrap())
+        .unwrap();
+    for flag in flags {
+        assert_eq!(ended, Ended::Stopped);
+        let point = ResumePoint::find(&run).unwrap();
+        assert!(point.damaged.is_empty());
+        assert_eq!(point.state, state);
+        let experiment = make();
+        point.check(&experiment).unwrap();
+        let start = Some((point.checkpoint, point.state));
+        (ended, state) = experiment.train(&run, start, quiet(), false, flag).unwrap();
+    }
+    assert_eq!(ended, Ended::Finished);
+    Trained {
+        _folder: folder,
+        run,
+        state,
+    }
+}
+
+fn without_clock(state: &TrainState) -> TrainState {
+    let mut state = state.clone();
+    for row in &mut state.history {
+        row.seconds = 0.0;
+    }
+    state
+}
+
+fn files(trained: &Trained) -> Vec<(String, Vec<u8>)> {
+    let checkpoint = Store::new(&trained.run.root)
+        .load(trained.state.step)
+        .unwrap();
+    let files = checkpoint.files.into_iter();
+    files.filter(|(name, _)| name != "state.json").collect()
+}
+
+fn resumes_exactly(device: &str) {
+    let make = || experiment(TOML, device, None);
+    let whole = train(&make, &[]);
+    assert_eq!(whole.state.step, 3 * STEPS_PER_EPOCH);
+    let expected = files(&whole);
+    assert_eq!(expected.len(), 3, "model, optimizer, scheduler");
+    for stops in [
+        vec![STEPS_PER_EPOCH, 2 * STEPS_PER_EPOCH], // after each epoch
+        vec![5, 6, STEPS_PER_EPOCH + 1],            // in the middle of epochs
+        vec![0, 3 * STEPS_PER_EPOCH - 1],           // before the first and the last step
+    ] {
+        let resumed = train(&make, &stops);
+        assert_eq!(
+            without_clock(&resumed.state),
+            without_clock(&whole.state),
+            "{stops:?}"
+        );
+        for ((name, bytes), (_, expected)) in files(&resumed).iter().zip(&expected) {
+            assert!(
+                bytes == expected,
+                "{device}: {name} differs after stops at {stops:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_resumed_run_is_identical_on_flex() {
+    resumes_exactly("cpu");
+}
+
+#[test]
+fn a_resumed_run_is_identical_on_ndarray() {
+    resumes_exactly("ndarray");
+}
+
+#[test]
+fn a_resumed_run_goes_on_on_wgpu() {
+    let Some(device) = devices::gpu_choice() else {
+        return devices::skip("a_resumed_run_goes_on_on_wgpu");
+    };
+    let make = || experiment(TOML, &device, None);
+    let whole = train(&make, &[]);
+    let resumed = train(&make, &[STEPS_PER_EPOCH]);
+    for (resumed, whole) in resumed
+        .state
+        .history
+        .iter()
+        .zip(&whole.state.history)
+        .take(2)
+    {
+        let difference = (resumed.train_loss - whole.train_loss).abs();
+        assert!(difference < 1e-3, "{resumed:?} {whole:?}");
+    }
+}
+
+#[test]
+fn a_run_that_started_on_one_device_goes_on_on_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::create(folder.path(), "test").unwrap();
+    let flex = experiment(TOML, "cpu", None);
+    let stop = StopFlag::at_step(STEPS_PER_EPOCH);
+    flex.train(&run, None, quiet(), false, stop).unwrap();
+    let point = ResumePoint::find(&run).unwrap();
+    let ndarray = experiment(TOML, "ndarray", None);
+    point.check(&ndarray).unwrap();
+    let start = Some((point.checkpoint, point.state));
+    let (ended, there) = ndarray
+        .train(&run, start, quiet(), false, StopFlag::default())
+        .unwrap();
+    assert_eq!(ended, Ended::Finished);
+    let whole = train(&|| experiment(TOML, "cpu", None), &[]);
+    let difference = there.history[1].train_loss - whole.state.history[1].train_loss;
+    assert!(difference.abs() < 1e-3, "{difference}");
+}
+
+#[test]
+fn changed_weights_keys_or_data_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::create(folder.path(), "test").unwrap();
+    let first = experiment(TOML, "cpu", None);
+    first
+        .train(&run, None, quiet(), false, StopFlag::at_step(1))
+        .unwrap();
+    let point = ResumePoint::find(&run).unwrap();
+    let other_seed = experiment(&TOML.replace("seed = 5", "seed = 6"), "cpu", None);
+    let error = point.check(&other_seed).unwrap_err().to_string();
+    assert!(error.contains("config.toml was changed"), "{error}");
+    let more_epochs = experiment(&TOML.replace("epochs = 3", "epochs = 9"), "cpu", None);
+    point.check(&more_epochs).unwrap();
+}
