@@ -13,7 +13,7 @@ use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataloader::{DataLoader, DataLoaderBuilder};
 use burn::data::dataset::InMemDataset;
 use burn::optim::GradientsParams;
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn::train::Learner;
 use burn::train::metric::{
     AccuracyInput, AccuracyMetric, LossInput, LossMetric, Metric, MetricMetadata,
@@ -232,7 +232,7 @@ impl Batcher<Item, Batch> for ToBatch {
         });
         let images = Tensor::cat(images.collect(), 0);
         let labels: Vec<i32> = items.iter().map(|item| item.label).collect();
-        let labels = Tensor::from_data(TensorData::new(labels, [n_images]), (device, DType::I32));
+        let labels = Tensor::from_data(TensorData::new(labels, [n_images]), device);
         Batch {
             images,
             labels,

@@ -59,7 +59,11 @@ impl ResidentSplit {
         let labels = labels.map(|&index| i32::from(split.labels[index as usize]));
         Self {
             packed: int_tensor(pack(&images.pixels, n_pixels, split.image_indices), device),
-            labels: int_tensor(labels.collect(), device),
+            labels: {
+                let labels: Vec<i32> = labels.collect();
+                // The device's own integer type, as `argmax` gives: they are compared.
+                Tensor::from_data(TensorData::new(labels, [split.image_indices.len()]), device)
+            },
             table: int_tensor(split.table.to_vec(), device),
             n_images: split.image_indices.len(),
             height: images.height,

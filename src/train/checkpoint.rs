@@ -11,6 +11,7 @@ use burn::train::checkpoint::{
     Checkpoint, Checkpointer, CheckpointerError, CheckpointingAction, CheckpointingStrategy,
 };
 use burn::train::metric::store::EventStoreClient;
+use burn_pack::{Reader, Writer};
 
 /// The part of a checkpoint that a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,8 +100,8 @@ impl<R: Checkpoint> Checkpointer<R> for PartCheckpointer {
     fn save(&self, _id: usize, record: R) -> Result<(), CheckpointerError> {
         let bytes = record
             .checkpoint_into_bytes()
-            .map(|bytes| bytes.to_vec())
             .map_err(|error| error.to_string());
+        let bytes = bytes.and_then(|bytes| in_order(bytes).map_err(|error| error.to_string()));
         self.slot.lock().insert(self.part, bytes);
         self.slot.0.1.notify_all();
         Ok(())
@@ -117,6 +118,23 @@ impl<R: Checkpoint> Checkpointer<R> for PartCheckpointer {
         };
         R::checkpoint_from_bytes(Bytes::from_bytes_vec(bytes)).map_err(CheckpointerError::Record)
     }
+}
+
+/// The same record with its tensors by name: burn writes an optimizer's in the order of a hash map,
+/// which differs from run to run, and the same state should be the same bytes.
+fn in_order(record: Bytes) -> Result<Vec<u8>, burn_pack::Error> {
+    let reader = Reader::from_bytes(record)?;
+    let (metadata, scalars) = (reader.metadata().clone(), reader.scalars().clone());
+    let mut tensors = reader.into_tensors()?;
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut writer = Writer::new(tensors);
+    for (key, value) in &metadata {
+        writer = writer.with_metadata(key, value);
+    }
+    for (key, value) in scalars {
+        writer = writer.with_scalar(&key, value);
+    }
+    Ok(writer.into_bytes()?.to_vec())
 }
 
 /// Saves whenever the epoch loop asks, and leaves deleting to the run folder.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use burn::data::dataloader::Progress;
-use burn::tensor::{DType, Device, ExecutionError, Int, Tensor, TensorData, TensorReadError};
+use burn::tensor::{Device, ExecutionError, Int, Tensor, TensorReadError};
 use burn::train::ItemLazy;
 use burn::train::metric::{
     Adaptor, Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes,
@@ -38,12 +38,8 @@ impl StepOutput {
     /// Puts sums back on a device, for an epoch that goes on.
     pub fn from_totals(totals: &EpochTotals, device: &Device) -> Self {
         let loss_sum = Tensor::from_data([totals.loss_sum as f32], device);
-        let correct = TensorData::new(vec![totals.correct as i32], [1]);
-        Self::new(
-            loss_sum,
-            Tensor::from_data(correct, (device, DType::I32)),
-            totals.images as usize,
-        )
+        let correct = Tensor::from_data([totals.correct as i32], device);
+        Self::new(loss_sum, correct, totals.images as usize)
     }
 
     /// Adds a step's sums; stays on the device.

@@ -241,6 +241,9 @@ impl Pass<'_> {
     /// Writes a whole checkpoint, then moves the pointers, then deletes what is no longer needed.
     fn save(&mut self) -> Result<()> {
         let step = self.state.step;
+        // burn's running states (batch norm) hold the last update back from a record until somebody
+        // asks for the validation model.
+        let _ = burn::module::Module::valid(&self.learner.model());
         let Some(checkpointer) = &mut self.checkpointer else {
             bail!("this training has no checkpointer");
         };
