@@ -185,7 +185,7 @@ fn ours(
         let (losses, logits, labels) = step(learner, batch);
         let predicted: Tensor<1, Int> = logits.argmax(1).squeeze_dim(1);
         let correct = predicted.equal(labels).int().sum();
-        sums = sums.add(StepOutput::new(losses.sum(), correct, n_images));
+        sums = sums.plus(StepOutput::new(losses.sum(), correct, n_images));
     }
     sums.totals()?;
     Ok(())

@@ -184,7 +184,7 @@ fn adapters_of(api: wgpu::Backend) -> Vec<Adapter> {
     found
         .iter()
         .enumerate()
-        .filter_map(|(index, adapter)| {
+        .map(|(index, adapter)| {
             let info = adapter.get_info();
             let (kind, burn_kind) = match info.device_type {
                 wgpu::DeviceType::DiscreteGpu => ("discrete", DeviceKind::DiscreteGpu(number(0))),
@@ -197,7 +197,7 @@ fn adapters_of(api: wgpu::Backend) -> Vec<Adapter> {
                 wgpu::DeviceType::Other => ("other", DeviceKind::DefaultDevice),
             };
             let limits = adapter.limits();
-            Some(Adapter {
+            Adapter {
                 index,
                 name: info.name,
                 kind,
@@ -205,12 +205,12 @@ fn adapters_of(api: wgpu::Backend) -> Vec<Adapter> {
                 driver: format!("{} {}", info.driver, info.driver_info)
                     .trim()
                     .to_owned(),
-                max_binding: limits.max_storage_buffer_binding_size as u64,
+                max_binding: limits.max_storage_buffer_binding_size,
                 max_buffer: limits.max_buffer_size,
                 max_invocations: limits.max_compute_invocations_per_workgroup,
                 f16: adapter.features().contains(wgpu::Features::SHADER_F16),
                 burn_kind,
-            })
+            }
         })
         .collect()
 }

@@ -43,7 +43,7 @@ impl StepOutput {
     }
 
     /// Adds a step's sums; stays on the device.
-    pub fn add(self, step: Self) -> Self {
+    pub fn plus(self, step: Self) -> Self {
         Self::new(
             self.loss_sum + step.loss_sum,
             self.correct + step.correct,

@@ -425,7 +425,7 @@ mod tests {
         let row = EpochRow {
             epoch: 2,
             step: 750,
-            seconds: 3.14,
+            seconds: 3.12,
             learning_rate: 1e-3,
             train_loss: 0.4017,
             train_accuracy: 0.8573,

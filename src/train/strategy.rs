@@ -145,7 +145,7 @@ impl Pass<'_> {
             let step = self.learner.train_step(batch.context("the next batch")?);
             self.learner.lr_step();
             self.learner.optimizer_step(step.grads);
-            sums = sums.add(step.item);
+            sums = sums.plus(step.item);
             self.state.batch += 1;
             self.state.step += 1;
             if reported.elapsed() >= REPORT_EVERY {
@@ -189,7 +189,7 @@ impl Pass<'_> {
         let mut batches = valid.iter();
         for batch in &mut *batches {
             let batch = batch.context("the next validation batch")?;
-            sums = sums.add(InferenceStep::step(&model, batch));
+            sums = sums.plus(InferenceStep::step(&model, batch));
         }
         let item = TrainingItem::new(sums.clone(), images(total, total), None, None);
         self.valid_event(LearnerEvent::ProcessedItem(item))?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::devices;
 
-pub fn weft() -> Command {
+pub(crate) fn weft() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
     command
         .env("WEFT_OFFLINE", "1")
@@ -16,7 +16,7 @@ pub fn weft() -> Command {
     command
 }
 
-pub fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -94,7 +94,7 @@ fn errors_say_what_where_and_what_to_do() {
 fn a_hardware_gpu_that_is_not_there_is_an_error_not_a_cpu() {
     let adapters = weft::device::adapters();
     if weft::device::best(&adapters).is_some() {
-        eprintln!("SKIPPED: this machine has a hardware GPU");
+        devices::say("SKIPPED: this machine has a hardware GPU");
         return;
     }
     let error = error_of(&["train", "--device", "gpu"]);

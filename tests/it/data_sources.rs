@@ -90,7 +90,8 @@ fn count_per_class(split: &LabeledImages) -> [usize; 10] {
 fn debian_is_there() -> bool {
     let there = Path::new(DEBIAN).is_dir();
     if !there {
-        eprintln!("skipped: {DEBIAN} is not there (apt install dataset-fashion-mnist)");
+        let why = "is not there (apt install dataset-fashion-mnist)";
+        crate::devices::say(&format!("SKIPPED: {DEBIAN} {why}"));
     }
     there
 }

@@ -16,7 +16,7 @@ use weft::train::{Ended, StopFlag};
 use crate::devices;
 
 /// An experiment on the embedded sample or on a folder, from TOML.
-pub fn experiment(toml: &str, device: &str, data: Option<&Path>) -> Experiment {
+pub(crate) fn experiment(toml: &str, device: &str, data: Option<&Path>) -> Experiment {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.toml");
     std::fs::write(&path, toml).unwrap();
@@ -25,12 +25,12 @@ pub fn experiment(toml: &str, device: &str, data: Option<&Path>) -> Experiment {
     Experiment::prepare(loaded, data, &mut NoProgress).unwrap()
 }
 
-pub fn quiet() -> Progress {
+pub(crate) fn quiet() -> Progress {
     Progress::new(Verbosity::Quiet, 1, None)
 }
 
 /// Trains in a new run folder until the end.
-pub fn train(experiment: &Experiment) -> (TempDir, RunFolder, TrainState) {
+pub(crate) fn train(experiment: &Experiment) -> (TempDir, RunFolder, TrainState) {
     let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::create(folder.path(), "test").unwrap();
     experiment.describe(&run, Vec::new()).unwrap();

@@ -18,7 +18,8 @@ fn data_is_here(test: &str) -> bool {
         "{test}: WEFT_REQUIRE_DATA=1, but {REAL_DATA} is missing"
     );
     if !here {
-        eprintln!("SKIPPED {test}: {REAL_DATA} is missing (package dataset-fashion-mnist)");
+        let why = "is missing (package dataset-fashion-mnist)";
+        devices::say(&format!("SKIPPED {test}: {REAL_DATA} {why}"));
     }
     here
 }
