@@ -57,6 +57,8 @@ struct Split {
     name: &'static str,
     done: usize,
     total: usize,
+    /// Images of a step.
+    batch_size: usize,
     /// Images done and time when this process began with it, for the speed.
     since: (usize, Instant),
 }
@@ -76,6 +78,7 @@ impl Progress {
                 name: "train",
                 done: 0,
                 total: 0,
+                batch_size: 1,
                 since: (0, Instant::now()),
             },
             loss_metric: None,
@@ -98,23 +101,23 @@ impl Progress {
         Box::new(Renderer(self.clone()))
     }
 
-    /// An epoch begins or goes on: `done` of `total` images are done.
-    pub fn start_epoch(&self, epoch: u64, done: usize, total: usize) {
+    /// An epoch begins or goes on: `done` of `total` images are done, in steps of `batch_size`.
+    pub fn start_epoch(&self, epoch: u64, done: usize, total: usize, batch_size: usize) {
         let mut inner = self.lock();
         inner.epoch = epoch;
-        inner.start_split("train", done, total);
+        inner.start_split("train", done, total, batch_size);
     }
 
     /// Validation begins.
     pub fn start_validation(&self, total: usize) {
-        self.lock().start_split("validation", 0, total);
+        self.lock().start_split("validation", 0, total, 1);
     }
 
     /// The evaluation of a split begins.
     pub fn start_evaluation(&self, split: &'static str, total: usize) {
         let mut inner = self.lock();
         inner.epoch = 0;
-        inner.start_split(split, 0, total);
+        inner.start_split(split, 0, total, 1);
     }
 
     /// So many images of the split are done.
@@ -160,11 +163,12 @@ impl Progress {
 }
 
 impl Inner {
-    fn start_split(&mut self, name: &'static str, done: usize, total: usize) {
+    fn start_split(&mut self, name: &'static str, done: usize, total: usize, batch_size: usize) {
         self.split = Split {
             name,
             done,
             total,
+            batch_size,
             since: (done, Instant::now()),
         };
         self.loss = None;
@@ -180,7 +184,7 @@ impl Inner {
         self.draw();
     }
 
-    /// "epoch 3/10", the bar, "12,400 images/s  loss 0.331  2 s left".
+    /// "epoch 3/10", the bar, "210/375  12,400 images/s  loss 0.331  2 s left".
     fn draw(&self) {
         let Some(bar) = &self.bar else { return };
         if let Some(text) = &self.warming_up {
@@ -210,11 +214,18 @@ impl Inner {
         let seconds = since.elapsed().as_secs_f64();
         if self.epoch == 0 || self.split.name != "train" {
             text.push_str(self.split.name);
-            text.push_str("  ");
+        } else {
+            let steps = |images: usize| images.div_ceil(self.split.batch_size);
+            let _ = write!(
+                text,
+                "{}/{}",
+                steps(self.split.done),
+                steps(self.split.total)
+            );
         }
         if images > 0.0 && seconds > 0.0 {
             let speed = images / seconds;
-            let _ = write!(text, "{} images/s", thousands(speed.round() as u64));
+            let _ = write!(text, "  {} images/s", thousands(speed.round() as u64));
             if let Some(loss) = self.loss {
                 let _ = write!(text, "  loss {loss:.3}");
             }

@@ -119,9 +119,12 @@ impl Pass<'_> {
         let epoch = self.state.epoch;
         let total = self.train.num_items();
         self.settings.cursor.set(epoch, self.state.batch);
-        self.settings
-            .progress
-            .start_epoch(epoch, self.state.totals.images as usize, total);
+        self.settings.progress.start_epoch(
+            epoch,
+            self.state.totals.images as usize,
+            total,
+            self.settings.batch_size as usize,
+        );
         self.train_event(LearnerEvent::StartSplit {
             epoch_number: epoch as usize,
             total_items: total,
