@@ -88,8 +88,8 @@ pub struct PlaceArgs {
     /// auto takes the best hardware GPU, else the CPU. Software adapters are used only when named.
     #[arg(long)]
     pub device: Option<String>,
-    /// Folder with the four IDX files of the data set (plain or .gz)
-    #[arg(long, value_name = "DIR", env = "WEFT_DATA")]
+    /// Folder with the four IDX files of the data set, plain or .gz [default: $WEFT_DATA]
+    #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 }
 
@@ -99,7 +99,7 @@ pub struct DisplayArgs {
     /// Do not read the test split at the end
     #[arg(long)]
     pub no_test: bool,
-    /// Show burn's dashboard while training (q leaves it, and stops with a checkpoint)
+    /// Show burn's dashboard while training; there, q and then s stop with a checkpoint, not Ctrl-C
     #[arg(long, conflicts_with = "quiet")]
     pub tui: bool,
     /// Print nothing but warnings and errors
@@ -139,7 +139,7 @@ pub struct DataArgs {
     /// Change a key of the config, such as --set data.source=sample; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub assignments: Vec<String>,
-    /// Folder with the four IDX files of the data set (plain or .gz)
-    #[arg(long, value_name = "DIR", env = "WEFT_DATA")]
+    /// Folder with the four IDX files of the data set, plain or .gz [default: $WEFT_DATA]
+    #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 }

@@ -256,11 +256,11 @@ impl DeviceChoice {
             }
             Self::GpuIndex(index) => {
                 let adapters = adapters();
-                let adapter = adapters.get(*index).ok_or_else(|| {
-                    let found = count(adapters.len(), "adapter");
-                    no_gpu(format!("gpu:{index}"), format!("there is {found}"))
-                })?;
-                open(adapter, None)
+                match adapters.get(*index) {
+                    Some(adapter) => open(adapter, None),
+                    // A number may be part of a name: gpu:4090.
+                    None => Self::GpuName(index.to_string()).open(),
+                }
             }
             Self::GpuName(part) => {
                 let wanted = part.to_lowercase();
@@ -312,6 +312,14 @@ fn open(adapter: &Adapter, reason: Option<String>) -> Result<Selected, DeviceErr
         }
         Err(error) => return Err(failed(error.to_string())),
     };
+    // burn names adapters by kind and number; what it opened must be what was listed.
+    match device.identity() {
+        Some(identity) if identity.name != adapter.name => {
+            let why = format!("burn opened {} in its place", identity.name);
+            return Err(failed(why));
+        }
+        _ => {}
+    }
     Ok(Selected {
         device,
         name: format!("{} ({}, {})", adapter.name, adapter.api, adapter.kind),

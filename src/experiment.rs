@@ -11,10 +11,10 @@ use crate::data::download;
 use crate::data::fashion_mnist::{self, LabeledImages, Lookup};
 use crate::data::loader::{HostSplit, ResidentSplit};
 use crate::data::{Splits, idx::Images};
-use crate::device::{self, DeviceChoice, Selected};
+use crate::device::{self, Selected};
 use crate::evaluate::{self, Outcome};
 use crate::model::InputShape;
-use crate::run::checkpoints::{Checkpoint, Damaged, Pointer, Store, sha256_hex};
+use crate::run::checkpoints::{Checkpoint, Damaged, Store, sha256_hex};
 use crate::run::records::{self, Environment, Evaluation, TrainState};
 use crate::run::{RunFolder, atomic};
 use crate::train::checkpoint::{Part, STATE_FILE};
@@ -68,14 +68,13 @@ pub fn load_splits(
 }
 
 impl Experiment {
-    /// Opens the device, finds the data, checks the model against it.
+    /// Finds the data, checks the model against it and both against the device.
     pub fn prepare(
         loaded: Loaded,
+        device: Selected,
         data_dir: Option<&Path>,
         progress: &mut dyn download::Progress,
     ) -> Result<Self> {
-        let choice: DeviceChoice = loaded.config.train.device.parse()?;
-        let device = choice.open()?;
         let splits = load_splits(&loaded.config, data_dir, progress)?;
         let images = &splits.dataset.train.images;
         let input = InputShape {
@@ -147,21 +146,41 @@ impl Experiment {
         .run()
     }
 
-    /// Which checkpoint is the result: the best epoch's, where that was asked for and is known.
-    pub fn result_step(&self, run: &RunFolder) -> Result<u64> {
-        let store = Store::new(&run.root);
-        let best = self.config.early_stopping.restore_best;
-        let best = best.then(|| store.pointed(Pointer::Best)).flatten();
-        best.or_else(|| store.pointed(Pointer::Last))
-            .with_context(|| format!("{} has no checkpoint yet", run.root.display()))
+    /// Which checkpoint is the result, given the state of the newest one: the best epoch's, where
+    /// that was asked for.
+    pub fn result_step(&self, newest: &TrainState) -> u64 {
+        let restore = self.config.early_stopping.restore_best;
+        let best = newest.best.as_ref().filter(|_| restore);
+        best.map_or(newest.step, |best| best.step)
     }
 
-    /// Evaluates a checkpoint on a split. `on_progress` hears how many images are done.
+    /// Refuses a checkpoint of another model, other data or another seed.
+    pub fn check_made(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let manifest = &checkpoint.manifest;
+        if manifest.config_sha256 != self.config.identity()? {
+            bail!(
+                "config.toml was changed since {} was written, in a key that fixes the weights\n\
+                 hint: undo the change, or start a new run with `weft train` and the changed file",
+                checkpoint.folder.display()
+            );
+        }
+        if manifest.data_sha256 != self.data_sha256() {
+            bail!(
+                "{} was trained on other images than {} holds\nhint: give the first ones with --data DIR",
+                checkpoint.folder.display(),
+                self.splits.source().location
+            );
+        }
+        Ok(())
+    }
+
+    /// Evaluates a checkpoint on a split. `on_progress` hears how many images are done, and may end it
+    /// with an error.
     pub fn evaluate(
         &self,
         checkpoint: &Checkpoint,
         split: SplitName,
-        on_progress: &dyn Fn(usize),
+        on_progress: &dyn Fn(usize) -> Result<()>,
     ) -> Result<Outcome> {
         let device = &self.device.device;
         let bytes = checkpoint.file(Part::Model.file_name())?;
@@ -209,7 +228,9 @@ impl Experiment {
 
     /// Writes what a new run folder starts with.
     pub fn describe(&self, run: &RunFolder, command_line: Vec<String>) -> Result<()> {
-        atomic::write_file(&run.config(), self.config.to_toml()?.as_bytes())?;
+        let mut config = self.config.clone();
+        config.data.source = self.splits.source().to_config()?;
+        atomic::write_file(&run.config(), config.to_toml()?.as_bytes())?;
         let adapter = self
             .device
             .adapter
@@ -316,26 +337,6 @@ impl ResumePoint {
             state,
             damaged,
         })
-    }
-
-    /// Refuses to go on with another model, other data or another seed than the checkpoint's.
-    pub fn check(&self, experiment: &Experiment) -> Result<()> {
-        let manifest = &self.checkpoint.manifest;
-        if manifest.config_sha256 != experiment.config.identity()? {
-            bail!(
-                "config.toml was changed since {} was written, in a key that fixes the weights\n\
-                 hint: undo the change, or start a new run with `weft train` and the changed file",
-                self.checkpoint.folder.display()
-            );
-        }
-        if manifest.data_sha256 != experiment.data_sha256() {
-            bail!(
-                "{} was trained on other images than {} holds\nhint: give the first ones with --data DIR",
-                self.checkpoint.folder.display(),
-                experiment.splits.source().location
-            );
-        }
-        Ok(())
     }
 }
 

@@ -16,7 +16,8 @@ fn main() -> ExitCode {
     match std::panic::catch_unwind(|| weft::commands::run(cli)) {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => {
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            let error = weft::commands::describe(&error);
+            let _ = writeln!(std::io::stderr(), "error: {error}");
             ExitCode::FAILURE
         }
         // The hook has said why.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::{download_bar::DownloadBar, say, warn};
+use super::{data_dir, download_bar::DownloadBar, say, warn};
 use crate::cli::DataArgs;
 use crate::config::Loaded;
 use crate::data::Splits;
@@ -13,7 +13,8 @@ use crate::train::progress::thousands;
 
 pub(super) fn run(args: &DataArgs) -> Result<ExitCode> {
     let config = Loaded::new(args.config.as_deref(), &args.assignments)?.config;
-    let splits = load_splits(&config, args.data.as_deref(), &mut DownloadBar::default())?;
+    let data = data_dir(args.data.as_deref());
+    let splits = load_splits(&config, data.as_deref(), &mut DownloadBar::default())?;
     let source = splits.source();
     say(&format!("source   {}", source.title()));
     for file in &source.sha256 {

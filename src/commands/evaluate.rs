@@ -2,13 +2,15 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-use super::{download_bar::DownloadBar, say};
+use super::{data_dir, download_bar::DownloadBar, say, warn};
 use crate::cli::{EvaluateArgs, EvaluationSplit};
 use crate::config::Loaded;
-use crate::experiment::{Experiment, SplitName};
-use crate::run::checkpoints::{Pointer, Store};
+use crate::device::DeviceChoice;
+use crate::experiment::{Experiment, ResumePoint, SplitName};
+use crate::run::checkpoints::Store;
+use crate::run::records::TrainState;
 use crate::run::{RunFolder, records};
 use crate::train::progress::{Progress, Verbosity, thousands};
 
@@ -18,27 +20,49 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     if let Some(device) = &args.place.device {
         loaded.config.train.device.clone_from(device);
     }
-    let data = args.place.data.as_deref();
-    let experiment = Experiment::prepare(loaded, data, &mut DownloadBar::default())?;
+    let device = loaded.config.train.device.parse::<DeviceChoice>()?.open()?;
+    let data = data_dir(args.place.data.as_deref());
+    let bar = &mut DownloadBar::default();
+    let experiment = Experiment::prepare(loaded, device, data.as_deref(), bar)?;
+    if let Some(warning) = &experiment.splits.source().warning {
+        warn(&format!("WARNING: {warning}\n"));
+    }
     let split = match args.split {
         EvaluationSplit::Test => SplitName::Test,
         EvaluationSplit::Validation => SplitName::Validation,
     };
-    let result = experiment.result_step(&run)?;
+    if experiment.n_images(split) == 0 {
+        bail!(
+            "{} has no {} split: data.validation_fraction is 0\nhint: leave --split out to evaluate \
+             on the test split",
+            run.root.display(),
+            split.as_str()
+        );
+    }
+    let newest = ResumePoint::find(&run)?;
+    for damaged in &newest.damaged {
+        warn(&format!("warning: {damaged}; it is left out"));
+    }
+    let result = experiment.result_step(&newest.state);
     let step = match &args.checkpoint {
         None => result,
-        Some(name) => named_step(&run, name)?,
+        Some(name) => named_step(&run, &newest.state, name)?,
     };
     let checkpoint = Store::new(&run.root).load(step)?;
+    experiment.check_made(&checkpoint)?;
+
     let progress = Progress::new(Verbosity::Normal, 0, None);
     progress.start_evaluation(split.as_str(), experiment.n_images(split));
-    let on_progress = |done| progress.update(done);
+    let on_progress = |done| {
+        progress.update(done);
+        Ok(())
+    };
     let outcome = experiment.evaluate(&checkpoint, split, &on_progress)?;
     progress.finish();
 
     let names = &experiment.splits.dataset.class_names;
     say(&format!(
-        "{} at step {step} on the {} split: {} images from {}\n",
+        "{} at step {step} on the {} split: {} images, {}\n",
         run.root.display(),
         split.as_str(),
         thousands(outcome.n_images),
@@ -47,7 +71,7 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     say(&format!("loss      {:.4}", outcome.loss));
     say(&format!("accuracy  {:.4}\n", outcome.accuracy()));
     say(outcome.confusion.classification_report(names).trim_end());
-    say("\nconfusion, per cent of the actual class (rows: actual, columns: predicted)\n");
+    say("");
     say(outcome.confusion.matrix_text(names).trim_end());
     if split == SplitName::Test && step == result {
         let record = experiment.record(&outcome, &checkpoint, split)?;
@@ -56,15 +80,14 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn named_step(run: &RunFolder, name: &str) -> Result<u64> {
-    let store = Store::new(&run.root);
+fn named_step(run: &RunFolder, newest: &TrainState, name: &str) -> Result<u64> {
     let step = match name {
-        "best" => store.pointed(Pointer::Best),
-        "last" => store.pointed(Pointer::Last),
+        "best" => newest.best.as_ref().map(|best| best.step),
+        "last" => Some(newest.step),
         step => step.trim_start_matches("step-").parse().ok(),
     };
     step.with_context(|| {
-        let steps = store.steps().unwrap_or_default();
+        let steps = Store::new(&run.root).steps().unwrap_or_default();
         let steps: Vec<String> = steps.iter().map(u64::to_string).collect();
         format!(
             "{} has no checkpoint `{name}`\nhint: use best, last, or one of these steps: {}",

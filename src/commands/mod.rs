@@ -10,6 +10,7 @@ mod training;
 
 use std::io::Write;
 use std::panic::PanicHookInfo;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -37,6 +38,27 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     }
 }
 
+/// An error and its causes as one text, the hint last. A cause that the text has already is left out.
+pub fn describe(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    let mut hints = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        let (what, hint) = cause.split_once("\nhint: ").unwrap_or((&cause, ""));
+        if !text.contains(what) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(what);
+        }
+        if !hint.is_empty() && !hints.contains(hint) {
+            hints.push_str("\nhint: ");
+            hints.push_str(hint);
+        }
+    }
+    text + &hints
+}
+
 /// A panic from burn, wgpu or weft as an error for people: no backtrace, unless it is asked for.
 pub fn report_panic(info: &PanicHookInfo) {
     let payload = info.payload();
@@ -57,6 +79,15 @@ pub fn report_panic(info: &PanicHookInfo) {
     }
 }
 
+/// The folder of `--data`, else of WEFT_DATA.
+fn data_dir(argument: Option<&Path>) -> Option<PathBuf> {
+    let from_environment = || {
+        let value = std::env::var_os("WEFT_DATA")?;
+        (!value.is_empty()).then(|| value.into())
+    };
+    argument.map(Path::to_path_buf).or_else(from_environment)
+}
+
 /// A line of results, on stdout. A reader that went away (`| head`) is no error.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
@@ -65,4 +96,27 @@ fn say(line: &str) {
 /// A line for the person at the terminal, on stderr.
 fn warn(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::describe;
+
+    #[test]
+    fn an_error_says_each_thing_once_and_the_hint_last() {
+        let full = anyhow!("no space left").context("a.txt: no space left\nhint: delete something");
+        assert_eq!(
+            describe(&full),
+            "a.txt: no space left\nhint: delete something"
+        );
+        let plain = Err::<(), _>(anyhow!("not found\nhint: look"))
+            .context("mine.toml cannot be read")
+            .unwrap_err();
+        assert_eq!(
+            describe(&plain),
+            "mine.toml cannot be read: not found\nhint: look"
+        );
+    }
 }

@@ -5,33 +5,43 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use super::training::{self, Shown};
-use super::{download_bar::DownloadBar, say};
+use super::{data_dir, download_bar::DownloadBar, say};
 use crate::cli::TrainArgs;
 use crate::config::Loaded;
+use crate::device::DeviceChoice;
 use crate::experiment::Experiment;
 use crate::run::RunFolder;
 
 pub(super) fn run(args: TrainArgs) -> Result<ExitCode> {
-    let mut loaded = Loaded::new(args.config.as_deref(), &args.assignments)?;
+    let mut assignments = args.assignments;
     if let Some(name) = args.name {
-        loaded.config.name = name;
+        assignments.push(quoted("name", name));
     }
     if let Some(device) = args.place.device {
-        loaded.config.train.device = device;
+        device.parse::<DeviceChoice>()?;
+        assignments.push(quoted("train.device", device));
     }
+    let loaded = Loaded::new(args.config.as_deref(), &assignments)?;
     if args.print_config {
         say(loaded.config.to_toml()?.trim_end());
         return Ok(ExitCode::SUCCESS);
     }
-    let data = args.place.data.as_deref();
-    let experiment = Experiment::prepare(loaded, data, &mut DownloadBar::default())?;
+    let shown = Shown::new(&args.display)?;
+    let device = loaded.config.train.device.parse::<DeviceChoice>()?.open()?;
+    shown.first_line(&loaded.config, &device);
+    let data = data_dir(args.place.data.as_deref());
+    let bar = &mut DownloadBar::default();
+    let experiment = Experiment::prepare(loaded, device, data.as_deref(), bar)?;
     let run = RunFolder::create(&args.runs_dir, &experiment.config.name)?;
     let lock = run.lock()?;
     experiment.describe(&run, std::env::args().collect())?;
-
-    let shown = Shown::new(&args.display);
     shown.introduce(&experiment, &run);
     let code = training::train_and_report(&experiment, &run, None, &shown);
     drop(lock);
     code
+}
+
+/// A `--set` assignment of a text, whatever it looks like.
+fn quoted(key: &str, text: String) -> String {
+    format!("{key}={}", toml::Value::String(text))
 }

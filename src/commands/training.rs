@@ -1,15 +1,17 @@
 //! What `weft train` and `weft resume` share: signals, the display, the block at the end.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{say, warn};
 use crate::cli::DisplayArgs;
-use crate::device;
+use crate::config::ExperimentConfig;
+use crate::device::{self, Selected};
 use crate::evaluate::Outcome;
 use crate::experiment::{Experiment, SplitName};
 use crate::run::RunFolder;
@@ -25,16 +27,21 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    pub(super) fn new(args: &DisplayArgs) -> Self {
+    pub(super) fn new(args: &DisplayArgs) -> Result<Self> {
+        if args.tui && !(std::io::stdout().is_terminal() && std::io::stdin().is_terminal()) {
+            bail!(
+                "--tui needs a terminal\nhint: leave it out, or do not redirect input and output"
+            );
+        }
         let verbosity = match (args.quiet, args.tui) {
             (true, _) => Verbosity::Quiet,
             (_, true) => Verbosity::Dashboard,
             _ => Verbosity::Normal,
         };
-        Self {
+        Ok(Self {
             verbosity,
             test: !args.no_test,
-        }
+        })
     }
 
     /// The display of the evaluation at the end.
@@ -52,16 +59,22 @@ impl Shown {
         }
     }
 
-    /// The four lines before the first epoch.
-    pub(super) fn introduce(&self, experiment: &Experiment, run: &RunFolder) {
-        let config = &experiment.config;
-        let why = match &experiment.device.reason {
+    /// What is trained, where, and why there.
+    pub(super) fn first_line(&self, config: &ExperimentConfig, device: &Selected) {
+        let why = match &device.reason {
             Some(reason) => format!(": {reason}"),
             None => String::new(),
         };
         let version = env!("CARGO_PKG_VERSION");
-        let device = &experiment.device.name;
-        self.say(&format!("weft {version}  {} on {device}{why}", config.name));
+        self.say(&format!(
+            "weft {version}  {} on {}{why}",
+            config.name, device.name
+        ));
+    }
+
+    /// The data, the model and the run folder.
+    pub(super) fn introduce(&self, experiment: &Experiment, run: &RunFolder) {
+        let config = &experiment.config;
         let count = |split| thousands(experiment.n_images(split) as u64);
         self.say(&format!(
             "data    {}: train {}, validation {}, test {}",
@@ -112,8 +125,20 @@ pub(super) fn train_and_report(
         let code = stop.signal().map_or(130, |signal| 128 + signal);
         return Ok(ExitCode::from(code as u8));
     }
-    report(experiment, run, &state, ended, shown)?;
-    Ok(ExitCode::SUCCESS)
+    match (
+        report(experiment, run, &state, ended, shown, &stop),
+        stop.signal(),
+    ) {
+        (Ok(()), _) => Ok(ExitCode::SUCCESS),
+        (Err(error), None) => Err(error),
+        (Err(_), Some(signal)) => {
+            shown.say(&format!(
+                "\nstopped while evaluating; the training is finished and saved\n\nnext   weft evaluate {}",
+                run.root.display()
+            ));
+            Ok(ExitCode::from((128 + signal) as u8))
+        }
+    }
 }
 
 /// The first SIGINT or SIGTERM asks for a checkpoint and an end; the second leaves at once.
@@ -137,6 +162,7 @@ fn report(
     state: &TrainState,
     ended: Ended,
     shown: &Shown,
+    stop: &StopFlag,
 ) -> Result<()> {
     let last = state.history.last().map_or(0, |row| row.epoch);
     let best = state.best.as_ref().map(|best| best.epoch);
@@ -154,14 +180,18 @@ fn report(
     shown.say(&format!("{line}\n"));
 
     let store = Store::new(&run.root);
-    let checkpoint = store.load(experiment.result_step(run)?)?;
+    let checkpoint = store.load(experiment.result_step(state))?;
     let progress = shown.evaluation();
     let mut columns: Vec<(SplitName, Outcome)> = Vec::new();
     for split in [SplitName::Train, SplitName::Validation, SplitName::Test] {
         let skipped = split == SplitName::Test && !shown.test;
         if !skipped && experiment.n_images(split) > 0 {
             progress.start_evaluation(split.as_str(), experiment.n_images(split));
-            let on_progress = |done| progress.update(done);
+            let on_progress = |done| {
+                progress.update(done);
+                ensure!(stop.signal().is_none(), "stopped by a signal");
+                Ok(())
+            };
             let outcome = experiment.evaluate(&checkpoint, split, &on_progress)?;
             columns.push((split, outcome));
         }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{AugmentationConfig, DataConfig};
 use crate::device::DeviceChoice;
 use crate::model::{InputShape, ModelConfig, cnn::CnnConfig};
-use crate::run::checkpoints::sha256_hex;
+use crate::run::{self, checkpoints::sha256_hex};
 use crate::train::TrainConfig;
 use crate::train::early_stopping::EarlyStoppingConfig;
 use crate::train::optimizer::OptimizerConfig;
@@ -153,13 +153,10 @@ impl Checks<'_> {
     }
 
     fn name(&self, name: &str) -> Result<(), ConfigError> {
-        let plain = !name.is_empty()
-            && !name.starts_with('.')
-            && !name.contains(['/', '\\', ':'])
-            && !name.contains(char::is_control);
-        let why = "it names the run's folder";
-        let fix = "use letters, digits, - and _";
-        self.that(plain, "name", format!("\"{name}\""), why, fix)
+        let fault = run::fault_of_name(name);
+        let (value, why) = (format!("\"{name}\""), fault.unwrap_or_default());
+        let fix = "it names the run's folder: use letters, digits, - and _";
+        self.that(fault.is_none(), "name", value, why, fix)
     }
 
     fn probability(&self, key: &str, value: f64) -> Result<(), ConfigError> {
@@ -302,11 +299,16 @@ impl ExperimentConfig {
     }
 
     /// SHA-256 of what fixes the weights: everything but the name, the device, the evaluation batch
-    /// size, the number of epochs and when to stop.
+    /// size, the number of epochs, when to stop, and where the data lies (its content has a checksum
+    /// of its own).
     pub fn identity(&self) -> Result<String> {
         let defaults = Self::default();
         let identity = Self {
             name: defaults.name,
+            data: DataConfig {
+                source: defaults.data.source,
+                ..self.data.clone()
+            },
             train: TrainConfig {
                 epochs: defaults.train.epochs,
                 evaluation_batch_size: defaults.train.evaluation_batch_size,

@@ -30,14 +30,14 @@ impl Outcome {
 }
 
 /// Runs the model over a split, in inference mode. The model and the split are on one device, without
-/// autodiff. `on_progress` hears how many images are done.
+/// autodiff. `on_progress` hears how many images are done, and may end it with an error.
 pub fn evaluate(
     model: &Classifier,
     split: ResidentSplit,
     labels: impl IntoIterator<Item = u8>,
     n_classes: usize,
     batch_size: usize,
-    on_progress: &dyn Fn(usize),
+    on_progress: &dyn Fn(usize) -> Result<()>,
 ) -> Result<Outcome> {
     let loader = ResidentLoader::new(split, batch_size, Order::Stored);
     let mut loss_sum = 0.0;
@@ -55,7 +55,7 @@ pub fn evaluate(
         for (predicted, actual) in predicted.iter::<i32>().zip(labels.by_ref()) {
             confusion.add(usize::from(actual), predicted as usize);
         }
-        on_progress(confusion.n_images() as usize);
+        on_progress(confusion.n_images() as usize)?;
     }
     let n_images = loader.num_items() as u64;
     Ok(Outcome {

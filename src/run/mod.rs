@@ -45,7 +45,7 @@ pub enum RunError {
 impl RunFolder {
     /// A new folder in `runs_dir`: `name`, or `name-2`, `name-3` … when that is taken.
     pub fn create(runs_dir: &Path, name: &str) -> Result<Self, RunError> {
-        if let Some(reason) = fault_of(name) {
+        if let Some(reason) = fault_of_name(name) {
             return Err(RunError::Name(name.to_owned(), reason));
         }
         let failed = |path: &Path| {
@@ -180,12 +180,13 @@ fn holder(file: &mut File) -> String {
     }
 }
 
-/// Some of these are allowed on Unix, but a run folder may be copied to another system.
-fn fault_of(name: &str) -> Option<&'static str> {
+/// What keeps a name from being a run folder's. Some of these are allowed on Unix, but a run folder
+/// may be copied to another system.
+pub fn fault_of_name(name: &str) -> Option<&'static str> {
     if name.is_empty() {
         Some("it is empty")
-    } else if name == "." || name == ".." {
-        Some("it stands for a folder that exists")
+    } else if name.starts_with('.') {
+        Some("it begins with a dot")
     } else if name.contains(['/', '\\']) {
         Some("it contains a path separator")
     } else if name.contains(|c: char| c.is_control() || r#"<>:"|?*"#.contains(c)) {

@@ -11,7 +11,7 @@ pub(crate) fn weft() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
     command
         .env("WEFT_OFFLINE", "1")
-        .env_remove("WEFT_DATA")
+        .env("WEFT_DATA", "")
         .env_remove("RUST_BACKTRACE");
     command
 }
@@ -285,12 +285,11 @@ fn a_config_in_a_run_folder_repeats_the_run() {
     );
 }
 
+/// A long training in the background, once its first epoch is done.
 #[cfg(unix)]
-fn interrupted(signal: &str, code: i32) {
+fn in_its_second_epoch(at: &Path, more: &[&str]) -> std::process::Child {
     use std::process::Stdio;
-    let folder = tempfile::tempdir().unwrap();
-    let at = folder.path();
-    let mut child = weft()
+    let child = weft()
         .current_dir(at)
         .args(small(&[
             "--set",
@@ -298,7 +297,8 @@ fn interrupted(signal: &str, code: i32) {
             "--set",
             "early_stopping.patience=0",
         ]))
-        .stdout(Stdio::null())
+        .args(more)
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
@@ -311,15 +311,50 @@ fn interrupted(signal: &str, code: i32) {
         );
         std::thread::sleep(Duration::from_millis(20));
     }
-    let kill = Command::new("kill")
-        .args([signal, &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(kill.success());
-    assert_eq!(child.wait().unwrap().code(), Some(code), "{signal}");
+    child
+}
 
-    let rows = std::fs::read_to_string(&results).unwrap().lines().count() as u64 - 1;
-    let epochs = (rows + 2).to_string();
+#[cfg(unix)]
+fn send(signal: &str, child: &std::process::Child) {
+    let status = Command::new("kill")
+        .args([signal, &child.id().to_string()])
+        .status();
+    assert!(status.unwrap().success());
+}
+
+#[cfg(unix)]
+fn interrupted(signal: &str, code: i32) {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    // Many steps to an epoch, so that it is stopped within one.
+    let child = in_its_second_epoch(at, &["--set", "train.batch_size=2"]);
+    send(signal, &child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(code), "{signal}");
+    let text = stdout(&output);
+    let step = text
+        .split("after step ")
+        .nth(1)
+        .and_then(|rest| rest.split(';').next())
+        .unwrap();
+    let last = std::fs::read_to_string(at.join("runs/quickstart/checkpoints/last")).unwrap();
+    assert_eq!(last.trim(), format!("step-{step}"), "{text}");
+    assert_ne!(
+        step.parse::<u64>().unwrap() % 2_000,
+        0,
+        "it was to be stopped within an epoch"
+    );
+
+    let results = at.join("runs/quickstart/results.csv");
+    let epochs_of = |rows: String| -> Vec<u64> {
+        let numbers = rows
+            .lines()
+            .skip(1)
+            .filter_map(|row| row.split(',').next()?.parse().ok());
+        numbers.collect()
+    };
+    let done = epochs_of(std::fs::read_to_string(&results).unwrap()).len() as u64;
+    let epochs = (done + 1).to_string();
     let resumed = run(
         at,
         &[
@@ -331,21 +366,34 @@ fn interrupted(signal: &str, code: i32) {
         ],
     );
     assert!(resumed.status.success(), "{}", stderr(&resumed));
-    let rows = std::fs::read_to_string(&results).unwrap();
-    let found: Vec<String> = rows
-        .lines()
-        .skip(1)
-        .map(|row| row.split(',').next().unwrap().to_owned())
-        .collect();
-    let expected: Vec<String> = (1..=rows_to(&epochs))
-        .map(|epoch| epoch.to_string())
-        .collect();
+    let from = format!("from    runs/quickstart/checkpoints/step-{step} ");
+    assert!(stdout(&resumed).contains(&from), "{}", stdout(&resumed));
+    let found = epochs_of(std::fs::read_to_string(&results).unwrap());
+    let expected: Vec<u64> = (1..=done + 1).collect();
     assert_eq!(found, expected, "no epoch is skipped or repeated");
 }
 
 #[cfg(unix)]
-fn rows_to(epochs: &str) -> u64 {
-    epochs.parse().unwrap()
+#[test]
+fn a_second_ctrl_c_leaves_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    // A step that takes long: all images at once through a wide network.
+    let slow = [
+        "--set",
+        "train.batch_size=4000",
+        "--set",
+        "model.hidden=[4000, 4000, 4000]",
+    ];
+    let child = in_its_second_epoch(folder.path(), &slow);
+    send("-INT", &child);
+    send("-INT", &child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert!(
+        !stdout(&output).contains("a checkpoint is saved"),
+        "{}",
+        stdout(&output)
+    );
 }
 
 #[cfg(unix)]
@@ -375,4 +423,80 @@ fn a_second_process_in_one_run_is_refused() {
     assert!(!refused.status.success());
     let holder = std::process::id().to_string();
     assert!(stderr(&refused).contains(&holder), "{}", stderr(&refused));
+}
+
+#[test]
+fn other_data_is_never_evaluated_in_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let data = crate::learning::handful();
+    let source = format!("data.source={}", data.path().display());
+    let fraction = [
+        "--set",
+        "data.validation_fraction=0",
+        "--set",
+        "early_stopping.patience=0",
+    ];
+    let args = [
+        &small(&["--set", &source, "--set", "train.epochs=1"])[..],
+        &fraction,
+    ]
+    .concat();
+    assert!(run(at, &args).status.success());
+    // The run's config finds the set again by itself …
+    assert!(run(at, &["evaluate", "runs/quickstart"]).status.success());
+    let empty = run(
+        at,
+        &["evaluate", "runs/quickstart", "--split", "validation"],
+    );
+    assert!(!empty.status.success() && stderr(&empty).contains("no validation split"));
+    // … and another set in its place is refused.
+    let config = at.join("runs/quickstart/config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let found = format!("source = \"{}\"", data.path().display());
+    assert!(text.contains(&found), "{text}");
+    std::fs::write(&config, text.replace(&found, "source = \"sample\"")).unwrap();
+    let before = std::fs::read(at.join("runs/quickstart/evaluation.json")).unwrap();
+    let other = run(at, &["evaluate", "runs/quickstart"]);
+    assert!(
+        !other.status.success() && stderr(&other).contains("other images"),
+        "{}",
+        stderr(&other)
+    );
+    assert_eq!(
+        std::fs::read(at.join("runs/quickstart/evaluation.json")).unwrap(),
+        before
+    );
+}
+
+#[test]
+fn a_refused_resume_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    assert!(
+        run(at, &small(&["--set", "train.epochs=1", "-q"]))
+            .status
+            .success()
+    );
+    let config = std::fs::read(at.join("runs/quickstart/config.toml")).unwrap();
+    for args in [
+        ["--epochs", "0"].as_slice(),
+        &["--epochs", "5", "--device", "gpu:99"],
+    ] {
+        let output = run(at, &[&["resume", "runs/quickstart"], args].concat());
+        assert!(!output.status.success(), "{args:?}");
+        assert_eq!(
+            std::fs::read(at.join("runs/quickstart/config.toml")).unwrap(),
+            config
+        );
+    }
+    let quiet = run(
+        at,
+        &["resume", "runs/quickstart", "--epochs", "2", "--quiet"],
+    );
+    assert!(
+        quiet.status.success() && stdout(&quiet).is_empty(),
+        "{}",
+        stdout(&quiet)
+    );
 }

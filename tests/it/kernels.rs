@@ -160,3 +160,43 @@ fn dropout_gives_the_twins_mask_on_every_device_and_scales_gradients() {
         assert_eq!(grad, expected, "{device:?}");
     }
 }
+
+#[test]
+fn odd_sizes_and_many_workgroups_give_the_twins_bits() {
+    // 17 x 31 pixels leave the last word of an image half empty.
+    let (height, width, n_images) = (17u32, 31u32, 50u32);
+    let n_pixels = (height * width) as usize;
+    let pixels: Vec<u8> = (0..n_images as usize * n_pixels)
+        .map(|at| (at * 7 % 251) as u8)
+        .collect();
+    let all: Vec<u32> = (0..n_images).collect();
+    let packed = pack(&pixels, n_pixels, &all);
+    let order: Vec<i32> = (0..n_images as i32).rev().collect();
+    let spec = GatherSpec {
+        first: 0,
+        n_images,
+        height,
+        width,
+        key: 5,
+        augmentation: AUGMENTED(),
+    };
+    let table = table(0.0, 1.0);
+    let expected = on_cpu(&packed, &order, &table, &spec);
+    // More than 65,535 workgroups of 256: the launch needs its second axis.
+    let n_elements = 65_536 * 256 + 3;
+    let dropped = DropoutSpec {
+        key: 1,
+        layer: 0,
+        probability: 0.5,
+    };
+    let mask = dropout_mask::on_cpu(n_elements, &dropped);
+    for device in devices::all("odd_sizes_and_many_workgroups_give_the_twins_bits") {
+        let inputs = [&packed, &order, &table].map(|values| ints(values, &device));
+        let batch = gather_batch(&inputs[0], &inputs[1], &inputs[2], spec);
+        let values: Vec<f32> = batch.into_data().iter::<f32>().collect();
+        assert!(values == expected, "{device:?}");
+        let ones = Tensor::<1>::ones([n_elements], &device);
+        let found: Vec<f32> = dropout(ones, dropped).into_data().iter::<f32>().collect();
+        assert!(found == mask, "{device:?}");
+    }
+}

@@ -6,6 +6,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use weft::config::Loaded;
 use weft::data::download::NoProgress;
+use weft::device::DeviceChoice;
 use weft::experiment::{Experiment, SplitName};
 use weft::run::RunFolder;
 use weft::run::checkpoints::Store;
@@ -22,7 +23,8 @@ pub(crate) fn experiment(toml: &str, device: &str, data: Option<&Path>) -> Exper
     std::fs::write(&path, toml).unwrap();
     let assignments = [format!("train.device={device}")];
     let loaded = Loaded::new(Some(&path), &assignments).unwrap();
-    Experiment::prepare(loaded, data, &mut NoProgress).unwrap()
+    let device = device.parse::<DeviceChoice>().unwrap().open().unwrap();
+    Experiment::prepare(loaded, device, data, &mut NoProgress).unwrap()
 }
 
 pub(crate) fn quiet() -> Progress {
@@ -41,7 +43,7 @@ pub(crate) fn train(experiment: &Experiment) -> (TempDir, RunFolder, TrainState)
 }
 
 /// A data set of 40 training images (and 20 test images) of the sample, as a folder.
-fn handful() -> TempDir {
+pub(crate) fn handful() -> TempDir {
     use weft::data::{fashion_mnist, idx};
     let lookup = fashion_mnist::Lookup::standard("sample", None);
     let dataset = fashion_mnist::load(&lookup, &mut NoProgress).unwrap();
@@ -166,7 +168,7 @@ fn validation_and_evaluation_find_the_same_numbers() {
         let row = state.history.last().unwrap();
         let checkpoint = Store::new(&run.root).load(row.step).unwrap();
         let outcome = experiment
-            .evaluate(&checkpoint, SplitName::Validation, &|_| ())
+            .evaluate(&checkpoint, SplitName::Validation, &|_| Ok(()))
             .unwrap();
         assert_eq!(outcome.n_images, 1_000);
         assert_eq!(Some(outcome.accuracy()), row.valid_accuracy, "{device}");
@@ -177,7 +179,7 @@ fn validation_and_evaluation_find_the_same_numbers() {
             outcome.loss
         );
         let test = experiment
-            .evaluate(&checkpoint, SplitName::Test, &|_| ())
+            .evaluate(&checkpoint, SplitName::Test, &|_| Ok(()))
             .unwrap();
         assert!(test.accuracy() > 0.6, "{device}: {}", test.accuracy());
         assert_eq!(records::read(&run.results()).unwrap(), state.history);
@@ -230,4 +232,52 @@ fn clipping_limits_the_joint_norm() {
         moved > 0.9 * limit && moved < 1.01 * limit,
         "{moved} of {limit}"
     );
+}
+
+#[test]
+fn the_best_epoch_is_the_result_and_early_stopping_counts_from_it() {
+    // A network that learns 20 images by heart gets worse on the other 20 before long.
+    let data = handful();
+    let toml = |restore: bool| {
+        format!(
+            "[data]\nsource = \"{}\"\nvalidation_fraction = 0.5\n[model]\nkind = \"mlp\"\n\
+             hidden = [64]\n[optimizer]\nkind = \"adam\"\nlearning_rate = 0.01\n[train]\n\
+             epochs = 200\nbatch_size = 20\n[early_stopping]\npatience = 5\nrestore_best = \
+             {restore}\n",
+            data.path().display()
+        )
+    };
+    for restore in [true, false] {
+        let experiment = experiment(&toml(restore), "cpu", None);
+        let (_folder, run, state) = train(&experiment);
+        let best = state.best.as_ref().unwrap();
+        let losses: Vec<f64> = state
+            .history
+            .iter()
+            .filter_map(|row| row.valid_loss)
+            .collect();
+        let lowest = losses.iter().copied().fold(f64::INFINITY, f64::min);
+        assert_eq!(best.value, lowest);
+        assert_eq!(
+            losses.len() as u64,
+            best.epoch + 5,
+            "five epochs without improvement"
+        );
+        let expected = if restore { best.step } else { state.step };
+        assert_eq!(experiment.result_step(&state), expected);
+        let checkpoint = Store::new(&run.root).load(expected).unwrap();
+        let outcome = experiment
+            .evaluate(&checkpoint, SplitName::Validation, &|_| Ok(()))
+            .unwrap();
+        let loss = if restore {
+            lowest
+        } else {
+            losses[losses.len() - 1]
+        };
+        assert!(
+            (outcome.loss - loss).abs() < 1e-5,
+            "{} {loss}",
+            outcome.loss
+        );
+    }
 }

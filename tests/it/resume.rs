@@ -10,7 +10,7 @@ use weft::run::records::TrainState;
 use weft::train::{Ended, StopFlag};
 
 use crate::devices;
-use crate::learning::{experiment, quiet};
+use crate::learning::{experiment, handful, quiet};
 
 /// Dropout, augmentation, batch norm, a schedule, clipping, a last batch that is smaller.
 const TOML: &str = "
@@ -78,7 +78,7 @@ fn train(make: &dyn Fn() -> Experiment, stops: &[u64]) -> Trained {
         assert!(point.damaged.is_empty());
         assert_eq!(point.state, state);
         let experiment = make();
-        point.check(&experiment).unwrap();
+        experiment.check_made(&point.checkpoint).unwrap();
         let start = Some((point.checkpoint, point.state));
         (ended, state) = experiment.train(&run, start, quiet(), false, flag).unwrap();
     }
@@ -178,7 +178,7 @@ fn a_run_that_started_on_one_device_goes_on_on_another() {
     flex.train(&run, None, quiet(), false, stop).unwrap();
     let point = ResumePoint::find(&run).unwrap();
     let ndarray = experiment(TOML, "ndarray", None);
-    point.check(&ndarray).unwrap();
+    ndarray.check_made(&point.checkpoint).unwrap();
     let start = Some((point.checkpoint, point.state));
     let (ended, there) = ndarray
         .train(&run, start, quiet(), false, StopFlag::default())
@@ -197,10 +197,36 @@ fn changed_weights_keys_or_data_are_refused() {
     first
         .train(&run, None, quiet(), false, StopFlag::at_step(1))
         .unwrap();
-    let point = ResumePoint::find(&run).unwrap();
+    let checkpoint = ResumePoint::find(&run).unwrap().checkpoint;
     let other_seed = experiment(&TOML.replace("seed = 5", "seed = 6"), "cpu", None);
-    let error = point.check(&other_seed).unwrap_err().to_string();
+    let error = other_seed.check_made(&checkpoint).unwrap_err().to_string();
     assert!(error.contains("config.toml was changed"), "{error}");
+    let data = handful();
+    let other_data = TOML.replace("\"sample\"", &format!("\"{}\"", data.path().display()));
+    let other_data = experiment(&other_data, "cpu", None);
+    let error = other_data.check_made(&checkpoint).unwrap_err().to_string();
+    assert!(error.contains("other images"), "{error}");
     let more_epochs = experiment(&TOML.replace("epochs = 3", "epochs = 9"), "cpu", None);
-    point.check(&more_epochs).unwrap();
+    more_epochs.check_made(&checkpoint).unwrap();
+}
+
+#[test]
+fn the_plateau_schedule_is_resumed() {
+    // SGD at a rate that is too high: the validation loss rises at once, and the factor falls.
+    let plateau = "kind = \"reduce_on_plateau\"\nfactor = 0.5\npatience = 0";
+    let toml = TOML
+        .replace("kind = \"cosine\"\nwarmup_epochs = 0.5", plateau)
+        .replace(
+            "kind = \"adamw\"\nlearning_rate = 0.005\nweight_decay = 0.01",
+            "kind = \"sgd\"\nlearning_rate = 2.0",
+        )
+        .replace("clip_norm = 1.0", "clip_norm = 5.0")
+        .replace("epochs = 3", "epochs = 5")
+        .replace("patience = 2", "patience = 0");
+    let make = || experiment(&toml, "cpu", None);
+    let whole = train(&make, &[]);
+    assert!(whole.state.plateau.factor < 1.0, "{:?}", whole.state);
+    let resumed = train(&make, &[30, 3 * STEPS_PER_EPOCH, 4 * STEPS_PER_EPOCH + 3]);
+    assert_eq!(without_clock(&resumed.state), without_clock(&whole.state));
+    assert!(files(&resumed) == files(&whole));
 }

@@ -46,8 +46,17 @@ impl Source {
         match self.kind {
             SourceKind::FashionMnist => format!("Fashion-MNIST from {}", self.location),
             SourceKind::Sample => "embedded sample of Fashion-MNIST".to_owned(),
-            SourceKind::Directory => format!("images from {}", self.location),
+            SourceKind::Directory => format!("the set in {}", self.location),
         }
+    }
+
+    /// The value of `data.source` that finds the same data again, from any working directory.
+    pub fn to_config(&self) -> std::io::Result<String> {
+        if self.kind == SourceKind::Sample {
+            return Ok("sample".to_owned());
+        }
+        let path = std::path::absolute(&self.location)?;
+        Ok(path.to_string_lossy().into_owned())
     }
 }
 
