@@ -23,7 +23,7 @@ use weft::data::{download, fashion_mnist};
 use weft::device::DeviceChoice;
 use weft::kernels::gather_batch::{Augmentation, table};
 use weft::model::{InputShape, Mode, ModelConfig};
-use weft::train::metrics::StepOutput;
+use weft::train::metrics::{RunningSums, StepOutput};
 use weft::train::optimizer::{AdamConfig, OptimizerConfig};
 use weft::train::step::{Trainee, cross_entropy};
 
@@ -178,16 +178,16 @@ fn ours(
     steps: usize,
     device: &Device,
 ) -> Outcome<()> {
-    let mut sums = StepOutput::from_totals(&Default::default(), device);
+    let mut sums = RunningSums::new(&Default::default(), device);
     for batch in loader.iter().take(steps) {
         let batch = batch?;
         let n_images = batch.n_images;
         let (losses, logits, labels) = step(learner, batch);
         let predicted: Tensor<1, Int> = logits.argmax(1).squeeze_dim(1);
         let correct = predicted.equal(labels).int().sum();
-        sums = sums.plus(StepOutput::new(losses.sum(), correct, n_images));
+        sums.add(StepOutput::new(losses.sum(), correct, n_images));
     }
-    sums.totals()?;
+    sums.read()?;
     Ok(())
 }
 

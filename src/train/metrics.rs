@@ -13,69 +13,104 @@ use burn::train::metric::{
 
 use crate::run::records::EpochTotals;
 
-/// Sums over images, on the device until they are read.
+/// Sums over images: on the device, or read.
 #[derive(Clone, Debug)]
-pub struct StepOutput {
-    loss_sum: Tensor<1>,
-    correct: Tensor<1, Int>,
-    n_images: usize,
-    /// What [`ItemLazy::sync`] has read.
-    read: Option<EpochTotals>,
+pub enum StepOutput {
+    /// Not read yet.
+    OnDevice {
+        /// `[1]`, the sum of the images' losses.
+        loss_sum: Tensor<1>,
+        /// `[1]`, images predicted right.
+        correct: Tensor<1, Int>,
+        /// Images in the sums.
+        n_images: usize,
+    },
+    /// Read: what goes to burn-train's metrics, which live on another thread. A tensor must not: under
+    /// fusion it belongs to the stream of the thread that made it.
+    Read(EpochTotals),
 }
 
 impl StepOutput {
-    /// * `loss_sum`: `[1]`, the sum of the images' losses
-    /// * `correct`: `[1]`, images predicted right
+    /// Sums that stay on the device.
     pub fn new(loss_sum: Tensor<1>, correct: Tensor<1, Int>, n_images: usize) -> Self {
-        Self {
+        Self::OnDevice {
             loss_sum,
             correct,
             n_images,
-            read: None,
         }
     }
 
-    /// Puts sums back on a device, for an epoch that goes on.
-    pub fn from_totals(totals: &EpochTotals, device: &Device) -> Self {
-        let loss_sum = Tensor::from_data([totals.loss_sum as f32], device);
-        let correct = Tensor::from_data([totals.correct as i32], device);
-        Self::new(loss_sum, correct, totals.images as usize)
-    }
-
-    /// Adds a step's sums; stays on the device.
-    pub fn plus(self, step: Self) -> Self {
-        Self::new(
-            self.loss_sum + step.loss_sum,
-            self.correct + step.correct,
-            self.n_images + step.n_images,
-        )
-    }
-
     /// Reads the sums back: waits for the device.
-    pub fn totals(&self) -> Result<EpochTotals, TensorReadError> {
-        Ok(EpochTotals {
-            loss_sum: f64::from(self.loss_sum.clone().try_into_scalar::<f32>()?),
-            correct: self
-                .correct
-                .clone()
-                .try_into_scalar::<i64>()?
-                .unsigned_abs(),
-            images: self.n_images as u64,
-        })
+    pub fn read(&self) -> Result<EpochTotals, TensorReadError> {
+        match self {
+            Self::Read(totals) => Ok(*totals),
+            Self::OnDevice {
+                loss_sum,
+                correct,
+                n_images,
+            } => Ok(EpochTotals {
+                loss_sum: f64::from(loss_sum.clone().try_into_scalar::<f32>()?),
+                correct: correct.clone().try_into_scalar::<i64>()?.unsigned_abs(),
+                images: *n_images as u64,
+            }),
+        }
     }
 }
 
 impl ItemLazy for StepOutput {
-    fn sync(mut self) -> Result<Self, ExecutionError> {
-        let totals = self.totals();
-        self.read = Some(totals.map_err(|error| ExecutionError::with_context(error.to_string()))?);
-        Ok(self)
+    fn sync(self) -> Result<Self, ExecutionError> {
+        let totals = self.read();
+        totals
+            .map(Self::Read)
+            .map_err(|error| ExecutionError::with_context(error.to_string()))
     }
 }
 
 impl Adaptor<EpochTotals> for StepOutput {
     fn adapt(&self) -> EpochTotals {
-        self.read.unwrap_or_default()
+        match self {
+            Self::Read(totals) => *totals,
+            Self::OnDevice { .. } => EpochTotals::default(),
+        }
+    }
+}
+
+/// The running sums of an epoch, on the device.
+#[derive(Clone, Debug)]
+pub struct RunningSums {
+    loss_sum: Tensor<1>,
+    correct: Tensor<1, Int>,
+    n_images: usize,
+}
+
+impl RunningSums {
+    /// Starts from sums that were read before: zeros, or those of a checkpoint.
+    pub fn new(totals: &EpochTotals, device: &Device) -> Self {
+        Self {
+            loss_sum: Tensor::from_data([totals.loss_sum as f32], device),
+            correct: Tensor::from_data([totals.correct as i32], device),
+            n_images: totals.images as usize,
+        }
+    }
+
+    /// Adds a step's sums; nothing is read.
+    pub fn add(&mut self, step: StepOutput) {
+        if let StepOutput::OnDevice {
+            loss_sum,
+            correct,
+            n_images,
+        } = step
+        {
+            self.loss_sum = self.loss_sum.clone() + loss_sum;
+            self.correct = self.correct.clone() + correct;
+            self.n_images += n_images;
+        }
+    }
+
+    /// Reads the sums back: waits for the device.
+    pub fn read(&self) -> Result<EpochTotals, TensorReadError> {
+        let (loss_sum, correct) = (self.loss_sum.clone(), self.correct.clone());
+        StepOutput::new(loss_sum, correct, self.n_images).read()
     }
 }
 

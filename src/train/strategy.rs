@@ -15,7 +15,7 @@ use burn::train::{
 
 use super::checkpoint::{STATE_FILE, Slot};
 use super::early_stopping::{EarlyStoppingConfig, observe_plateau};
-use super::metrics::{StepOutput, accuracy, images, mean_loss};
+use super::metrics::{RunningSums, StepOutput, accuracy, images, mean_loss};
 use super::progress::Progress;
 use super::schedule::{PlateauFactor, ReduceOnPlateauConfig};
 use super::step::Trainee;
@@ -45,7 +45,7 @@ pub(super) struct EpochLoop {
     pub(super) ended: Mutex<Option<Result<Ended>>>,
 }
 
-/// How often the sums are sent to be read for the progress bar and the dashboard.
+/// How often the sums are read for the progress bar and the dashboard.
 const REPORT_EVERY: Duration = Duration::from_millis(250);
 
 impl SupervisedLearningStrategy<Trainee> for EpochLoop {
@@ -130,7 +130,7 @@ impl Pass<'_> {
             total_items: total,
         })?;
         let base = self.settings.device.clone();
-        let mut sums = StepOutput::from_totals(&self.state.totals, &base);
+        let mut sums = RunningSums::new(&self.state.totals, &base);
         let mut reported = Instant::now();
         let train = self.train.clone();
         let mut batches = train.iter();
@@ -148,25 +148,25 @@ impl Pass<'_> {
             let step = self.learner.train_step(batch.context("the next batch")?);
             self.learner.lr_step();
             self.learner.optimizer_step(step.grads);
-            sums = sums.plus(step.item);
+            sums.add(step.item);
             self.state.batch += 1;
             self.state.step += 1;
             if reported.elapsed() >= REPORT_EVERY {
                 let done = batches.progress().items_processed;
-                self.report_training(&sums, done, total)?;
+                self.report_training(sums.read()?, done, total)?;
                 reported = Instant::now();
             }
         }
-        self.state.totals = sums.totals().context("reading the epoch's loss")?;
+        self.state.totals = sums.read().context("reading the epoch's loss")?;
         self.check_finite(mean_loss(&self.state.totals), "training")?;
-        self.report_training(&sums, self.state.totals.images as usize, total)?;
+        self.report_training(self.state.totals, self.state.totals.images as usize, total)?;
         self.train_event(LearnerEvent::EndSplit(epoch as usize))?;
         Ok(whole)
     }
 
-    fn report_training(&mut self, sums: &StepOutput, done: usize, total: usize) -> Result<()> {
+    fn report_training(&mut self, totals: EpochTotals, done: usize, total: usize) -> Result<()> {
         let item = TrainingItem::new(
-            sums.clone(),
+            StepOutput::Read(totals),
             images(done, total),
             Some(self.state.step as usize),
             Some(self.learner.lr_current()),
@@ -177,7 +177,7 @@ impl Pass<'_> {
     /// Sums over the validation split; zeros where there is none.
     fn validate(&mut self) -> Result<EpochTotals> {
         let total = self.valid.num_items();
-        let mut sums = StepOutput::from_totals(&EpochTotals::default(), &self.settings.device);
+        let mut sums = RunningSums::new(&EpochTotals::default(), &self.settings.device);
         if total == 0 {
             return Ok(EpochTotals::default());
         }
@@ -192,13 +192,13 @@ impl Pass<'_> {
         let mut batches = valid.iter();
         for batch in &mut *batches {
             let batch = batch.context("the next validation batch")?;
-            sums = sums.plus(InferenceStep::step(&model, batch));
+            sums.add(InferenceStep::step(&model, batch));
         }
-        let item = TrainingItem::new(sums.clone(), images(total, total), None, None);
+        let totals = sums.read().context("reading the validation loss")?;
+        let item = TrainingItem::new(StepOutput::Read(totals), images(total, total), None, None);
         self.valid_event(LearnerEvent::ProcessedItem(item))?;
         self.valid_event(LearnerEvent::EndSplit(epoch))?;
         self.train_event(LearnerEvent::EndEpoch(epoch))?;
-        let totals = sums.totals().context("reading the validation loss")?;
         self.check_finite(mean_loss(&totals), "validation")?;
         Ok(totals)
     }

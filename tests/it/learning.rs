@@ -236,15 +236,13 @@ fn clipping_limits_the_joint_norm() {
 
 #[test]
 fn the_best_epoch_is_the_result_and_early_stopping_counts_from_it() {
-    // A network that learns 20 images by heart gets worse on the other 20 before long.
-    let data = handful();
+    // A network that learns 2,500 images by heart gets worse on the other 2,500 before long.
     let toml = |restore: bool| {
         format!(
-            "[data]\nsource = \"{}\"\nvalidation_fraction = 0.5\n[model]\nkind = \"mlp\"\n\
-             hidden = [64]\n[optimizer]\nkind = \"adam\"\nlearning_rate = 0.01\n[train]\n\
-             epochs = 200\nbatch_size = 20\n[early_stopping]\npatience = 5\nrestore_best = \
-             {restore}\n",
-            data.path().display()
+            "[data]\nsource = \"sample\"\nvalidation_fraction = 0.5\n[model]\nkind = \"mlp\"\n\
+             hidden = [128]\n[optimizer]\nkind = \"adam\"\nlearning_rate = 0.003\n[train]\n\
+             epochs = 200\nbatch_size = 50\n[early_stopping]\npatience = 5\nrestore_best = \
+             {restore}\n"
         )
     };
     for restore in [true, false] {
