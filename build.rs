@@ -9,6 +9,8 @@ fn main() {
         // Functions that compile to the same code are kept once.
         println!("cargo::rustc-link-arg-bins=-Wl,--icf=all");
         println!("cargo::rustc-link-arg-bins=-no-pie");
+        // Strings that end another string are kept once.
+        println!("cargo::rustc-link-arg-bins=-Wl,-O2");
     }
 }
 

@@ -23,9 +23,13 @@ use weft::data::{download, fashion_mnist};
 use weft::device::DeviceChoice;
 use weft::kernels::gather_batch::{Augmentation, table};
 use weft::model::{InputShape, Mode, ModelConfig};
-use weft::train::metrics::{RunningSums, StepOutput};
+use weft::train::metrics::Sums;
 use weft::train::optimizer::{AdamConfig, OptimizerConfig};
 use weft::train::step::{Trainee, cross_entropy};
+
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const BATCH: usize = 128;
 
@@ -178,14 +182,14 @@ fn ours(
     steps: usize,
     device: &Device,
 ) -> Outcome<()> {
-    let mut sums = RunningSums::new(&Default::default(), device);
+    let mut sums = Sums::of(&Default::default(), device);
     for batch in loader.iter().take(steps) {
         let batch = batch?;
         let n_images = batch.n_images;
         let (losses, logits, labels) = step(learner, batch);
         let predicted: Tensor<1, Int> = logits.argmax(1).squeeze_dim(1);
         let correct = predicted.equal(labels).int().sum();
-        sums.add(StepOutput::new(losses.sum(), correct, n_images));
+        sums.add(Sums::new(losses.sum(), correct, n_images));
     }
     sums.read()?;
     Ok(())

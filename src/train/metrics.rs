@@ -13,55 +13,82 @@ use burn::train::metric::{
 
 use crate::run::records::EpochTotals;
 
-/// Sums over images: on the device, or read.
+/// Sums over the images of a step or of an epoch so far, on the device.
 #[derive(Clone, Debug)]
-pub enum StepOutput {
-    /// Not read yet.
-    OnDevice {
-        /// `[1]`, the sum of the images' losses.
-        loss_sum: Tensor<1>,
-        /// `[1]`, images predicted right.
-        correct: Tensor<1, Int>,
-        /// Images in the sums.
-        n_images: usize,
-    },
-    /// Read: what goes to burn-train's metrics, which live on another thread. A tensor must not: under
-    /// fusion it belongs to the stream of the thread that made it.
-    Read(EpochTotals),
+pub struct Sums {
+    loss_sum: Tensor<1>,
+    correct: Tensor<1, Int>,
+    n_images: usize,
 }
 
-impl StepOutput {
-    /// Sums that stay on the device.
+impl Sums {
+    /// * `loss_sum`: `[1]`, the sum of the images' losses
+    /// * `correct`: `[1]`, images predicted right
     pub fn new(loss_sum: Tensor<1>, correct: Tensor<1, Int>, n_images: usize) -> Self {
-        Self::OnDevice {
+        Self {
             loss_sum,
             correct,
             n_images,
         }
     }
 
+    /// Sums that were read before: zeros, or those of a checkpoint.
+    pub fn of(totals: &EpochTotals, device: &Device) -> Self {
+        let loss_sum = Tensor::from_data([totals.loss_sum as f32], device);
+        let correct = Tensor::from_data([totals.correct as i32], device);
+        Self::new(loss_sum, correct, totals.images as usize)
+    }
+
+    /// Adds a step's sums; nothing is read.
+    pub fn add(&mut self, step: Self) {
+        self.loss_sum = self.loss_sum.clone() + step.loss_sum;
+        self.correct = self.correct.clone() + step.correct;
+        self.n_images += step.n_images;
+    }
+
     /// Reads the sums back: waits for the device.
     pub fn read(&self) -> Result<EpochTotals, TensorReadError> {
-        match self {
-            Self::Read(totals) => Ok(*totals),
-            Self::OnDevice {
-                loss_sum,
-                correct,
-                n_images,
-            } => Ok(EpochTotals {
-                loss_sum: f64::from(loss_sum.clone().try_into_scalar::<f32>()?),
-                correct: correct.clone().try_into_scalar::<i64>()?.unsigned_abs(),
-                images: *n_images as u64,
-            }),
+        let correct = self.correct.clone().try_into_scalar::<i64>()?;
+        Ok(EpochTotals {
+            loss_sum: f64::from(self.loss_sum.clone().try_into_scalar::<f32>()?),
+            correct: correct.unsigned_abs(),
+            images: self.n_images as u64,
+        })
+    }
+}
+
+/// What a step gives, and what burn-train's metrics take.
+#[derive(Clone, Debug)]
+pub enum StepOutput {
+    /// From a step: not read yet.
+    OnDevice(Box<Sums>),
+    /// For the metrics, which live on another thread. A tensor must not go there: under fusion it
+    /// belongs to the stream of the thread that made it.
+    Read(EpochTotals),
+}
+
+impl StepOutput {
+    /// Adds the sums of a step to `sums`; nothing is read.
+    pub fn add_to(self, sums: &mut Sums) {
+        if let Self::OnDevice(step) = self {
+            sums.add(*step);
         }
+    }
+}
+
+impl From<Sums> for StepOutput {
+    fn from(sums: Sums) -> Self {
+        Self::OnDevice(Box::new(sums))
     }
 }
 
 impl ItemLazy for StepOutput {
     fn sync(self) -> Result<Self, ExecutionError> {
-        let totals = self.read();
-        totals
-            .map(Self::Read)
+        let read = match &self {
+            Self::Read(totals) => Ok(*totals),
+            Self::OnDevice(sums) => sums.read(),
+        };
+        read.map(Self::Read)
             .map_err(|error| ExecutionError::with_context(error.to_string()))
     }
 }
@@ -70,47 +97,8 @@ impl Adaptor<EpochTotals> for StepOutput {
     fn adapt(&self) -> EpochTotals {
         match self {
             Self::Read(totals) => *totals,
-            Self::OnDevice { .. } => EpochTotals::default(),
+            Self::OnDevice(_) => EpochTotals::default(),
         }
-    }
-}
-
-/// The running sums of an epoch, on the device.
-#[derive(Clone, Debug)]
-pub struct RunningSums {
-    loss_sum: Tensor<1>,
-    correct: Tensor<1, Int>,
-    n_images: usize,
-}
-
-impl RunningSums {
-    /// Starts from sums that were read before: zeros, or those of a checkpoint.
-    pub fn new(totals: &EpochTotals, device: &Device) -> Self {
-        Self {
-            loss_sum: Tensor::from_data([totals.loss_sum as f32], device),
-            correct: Tensor::from_data([totals.correct as i32], device),
-            n_images: totals.images as usize,
-        }
-    }
-
-    /// Adds a step's sums; nothing is read.
-    pub fn add(&mut self, step: StepOutput) {
-        if let StepOutput::OnDevice {
-            loss_sum,
-            correct,
-            n_images,
-        } = step
-        {
-            self.loss_sum = self.loss_sum.clone() + loss_sum;
-            self.correct = self.correct.clone() + correct;
-            self.n_images += n_images;
-        }
-    }
-
-    /// Reads the sums back: waits for the device.
-    pub fn read(&self) -> Result<EpochTotals, TensorReadError> {
-        let (loss_sum, correct) = (self.loss_sum.clone(), self.correct.clone());
-        StepOutput::new(loss_sum, correct, self.n_images).read()
     }
 }
 

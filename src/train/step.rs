@@ -7,7 +7,7 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Bytes, Int, Tensor};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
-use super::metrics::StepOutput;
+use super::metrics::{StepOutput, Sums};
 use super::optimizer::clip_by_global_norm;
 use crate::data::loader::Batch;
 use crate::model::{Classifier, Mode};
@@ -55,7 +55,7 @@ impl TrainStep for Trainee {
         let correct = n_correct(logits.inner(), batch.labels.inner());
         TrainOutput {
             grads,
-            item: StepOutput::new(loss_sum, correct, batch.n_images),
+            item: Sums::new(loss_sum, correct, batch.n_images).into(),
         }
     }
 }
@@ -68,7 +68,7 @@ impl InferenceStep for Trainee {
         let logits = self.classifier.forward(batch.images, Mode::Inference);
         let losses = cross_entropy(logits.clone(), batch.labels.clone(), 0.0);
         let correct = n_correct(logits, batch.labels);
-        StepOutput::new(losses.sum(), correct, batch.n_images)
+        Sums::new(losses.sum(), correct, batch.n_images).into()
     }
 }
 

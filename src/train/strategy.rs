@@ -15,7 +15,7 @@ use burn::train::{
 
 use super::checkpoint::{STATE_FILE, Slot};
 use super::early_stopping::{EarlyStoppingConfig, observe_plateau};
-use super::metrics::{RunningSums, StepOutput, accuracy, images, mean_loss};
+use super::metrics::{StepOutput, Sums, accuracy, images, mean_loss};
 use super::progress::Progress;
 use super::schedule::{PlateauFactor, ReduceOnPlateauConfig};
 use super::step::Trainee;
@@ -130,7 +130,7 @@ impl Pass<'_> {
             total_items: total,
         })?;
         let base = self.settings.device.clone();
-        let mut sums = RunningSums::new(&self.state.totals, &base);
+        let mut sums = Sums::of(&self.state.totals, &base);
         let mut reported = Instant::now();
         let train = self.train.clone();
         let mut batches = train.iter();
@@ -148,7 +148,7 @@ impl Pass<'_> {
             let step = self.learner.train_step(batch.context("the next batch")?);
             self.learner.lr_step();
             self.learner.optimizer_step(step.grads);
-            sums.add(step.item);
+            step.item.add_to(&mut sums);
             self.state.batch += 1;
             self.state.step += 1;
             if reported.elapsed() >= REPORT_EVERY {
@@ -177,7 +177,7 @@ impl Pass<'_> {
     /// Sums over the validation split; zeros where there is none.
     fn validate(&mut self) -> Result<EpochTotals> {
         let total = self.valid.num_items();
-        let mut sums = RunningSums::new(&EpochTotals::default(), &self.settings.device);
+        let mut sums = Sums::of(&EpochTotals::default(), &self.settings.device);
         if total == 0 {
             return Ok(EpochTotals::default());
         }
@@ -192,7 +192,7 @@ impl Pass<'_> {
         let mut batches = valid.iter();
         for batch in &mut *batches {
             let batch = batch.context("the next validation batch")?;
-            sums.add(InferenceStep::step(&model, batch));
+            InferenceStep::step(&model, batch).add_to(&mut sums);
         }
         let totals = sums.read().context("reading the validation loss")?;
         let item = TrainingItem::new(StepOutput::Read(totals), images(total, total), None, None);
