@@ -349,3 +349,19 @@ fn git_commit() -> Option<String> {
     let commit = String::from_utf8(output.stdout).ok()?.trim().to_owned();
     (output.status.success() && !commit.is_empty()).then_some(commit)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::BURN_VERSION;
+
+    #[test]
+    fn the_recorded_burn_version_is_the_locked_one() {
+        let lock: toml::Table = toml::from_str(include_str!("../Cargo.lock")).unwrap();
+        let packages = lock["package"].as_array().unwrap();
+        let burn = packages
+            .iter()
+            .find(|package| package["name"].as_str() == Some("burn"))
+            .unwrap();
+        assert_eq!(burn["version"].as_str(), Some(BURN_VERSION));
+    }
+}
