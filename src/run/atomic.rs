@@ -1,10 +1,12 @@
 //! Durable writes. After a kill or a power cut at any moment, a file holds either what it held
 //! before or all of what was written, never a part.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::disk::{self, Writer};
 
 /// What a kill may leave behind begins with this; nothing else in a run folder does.
 pub const TEMPORARY_PREFIX: &str = ".tmp-";
@@ -12,13 +14,13 @@ pub const TEMPORARY_PREFIX: &str = ".tmp-";
 /// Puts `bytes` at `path` in one step: temporary file, fsync, rename, fsync of the folder.
 pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = temporary_beside(path)?;
-    let written = write_new(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    let written = write_new(&temporary, bytes).and_then(|()| disk::rename(&temporary, path));
     if written.is_err() {
         // The first error is the one to report; a leftover does no harm.
-        let _ = fs::remove_file(&temporary);
+        let _ = disk::remove(&temporary);
     }
     written
-        .and_then(|()| sync_folder(parent(path)))
+        .and_then(|()| disk::sync_folder(parent(path)))
         .map_err(|error| named(error, "write", path))
 }
 
@@ -36,13 +38,13 @@ pub fn append_line(path: &Path, line: &str) -> io::Result<()> {
 
 /// Moves a folder in one step. `to` must not exist.
 pub fn rename_dir(from: &Path, to: &Path) -> io::Result<()> {
-    fs::rename(from, to)
-        .and_then(|()| sync_folder(parent(to)))
+    disk::rename(from, to)
+        .and_then(|()| disk::sync_folder(parent(to)))
         .and_then(|()| {
             if parent(from) == parent(to) {
                 Ok(())
             } else {
-                sync_folder(parent(from))
+                disk::sync_folder(parent(from))
             }
         })
         .map_err(|error| named(error, "rename", from))
@@ -50,36 +52,23 @@ pub fn rename_dir(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Makes a file that did not exist, and waits for the disk.
 pub(super) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// A rename is durable once its folder is. Windows has no fsync of a folder; NTFS journals renames.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(windows) {
-        Ok(())
-    } else {
-        File::open(folder)?.sync_all()
-    }
+    let mut file = Writer::new(path)?;
+    file.write(bytes)?;
+    file.sync()
 }
 
 fn append(path: &Path, line: &str) -> io::Result<()> {
     let is_new = !path.exists();
-    let mut file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .open(path)?;
-    let stump = if ends_in_newline(&mut file)? {
+    let mut writer = Writer::at_end(path)?;
+    let stump = if ends_in_newline(&mut writer.file)? {
         ""
     } else {
         "\n"
     };
-    file.write_all(format!("{stump}{line}\n").as_bytes())?;
-    file.sync_data()?;
+    writer.write(format!("{stump}{line}\n").as_bytes())?;
+    writer.sync()?;
     if is_new {
-        sync_folder(parent(path))
+        disk::sync_folder(parent(path))
     } else {
         Ok(())
     }
@@ -115,7 +104,7 @@ fn temporary_beside(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// The parent of a bare file name is the folder we stand in.
-fn parent(path: &Path) -> &Path {
+pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -133,6 +122,7 @@ fn named(error: io::Error, action: &str, path: &Path) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();

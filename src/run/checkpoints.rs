@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::atomic::{self, TEMPORARY_PREFIX};
+use super::disk;
 
 const SCHEMA: u32 = 1;
 const MANIFEST: &str = "manifest.json";
@@ -260,8 +261,8 @@ impl Store {
         if self.folder.is_dir() {
             return Ok(());
         }
-        fs::create_dir_all(&self.folder)
-            .and_then(|()| self.folder.parent().map_or(Ok(()), atomic::sync_folder))
+        disk::create_folders(&self.folder)
+            .and_then(|()| self.folder.parent().map_or(Ok(()), disk::sync_folder))
             .map_err(io_error("create", &self.folder))
     }
 
@@ -334,7 +335,7 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 }
 
 fn fill(folder: &Path, meta: &Meta, files: &[(&str, &[u8])]) -> Result<()> {
-    fs::create_dir(folder).map_err(io_error("create", folder))?;
+    disk::create_folder(folder).map_err(io_error("create", folder))?;
     let write = |name: &str, bytes: &[u8]| {
         let path = folder.join(name);
         atomic::write_new(&path, bytes).map_err(io_error("write", &path))
@@ -359,7 +360,7 @@ fn fill(folder: &Path, meta: &Meta, files: &[(&str, &[u8])]) -> Result<()> {
     };
     let sealed = seal(manifest).map_err(|error| io_error("write", folder)(error.into()))?;
     write(MANIFEST, &sealed)?;
-    atomic::sync_folder(folder).map_err(io_error("write", folder))
+    disk::sync_folder(folder).map_err(io_error("write", folder))
 }
 
 /// The bytes of manifest.json: a function of the manifest alone, so that reading can compare.
@@ -470,15 +471,8 @@ fn is_plain(name: &str) -> bool {
         && !name.contains(['/', '\\', ':'])
 }
 
-/// Removes a file, a link (not what it points to) or a folder, if it is there.
 fn remove(path: &Path) -> Result<()> {
-    let removed = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-    };
-    removed.map_err(io_error("remove", path))
+    disk::remove(path).map_err(io_error("remove", path))
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CheckpointError {

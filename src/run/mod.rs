@@ -2,12 +2,15 @@
 
 pub mod atomic;
 pub mod checkpoints;
+pub mod disk;
 pub mod records;
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use disk::Writer;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunFolder {
@@ -52,16 +55,16 @@ impl RunFolder {
             let path = path.to_owned();
             |source| RunError::Create { path, source }
         };
-        fs::create_dir_all(runs_dir).map_err(failed(runs_dir))?;
+        disk::create_folders(runs_dir).map_err(failed(runs_dir))?;
         let numbered = (2u64..).map(|number| format!("{name}-{number}"));
         for name in std::iter::once(name.to_owned()).chain(numbered) {
             let root = runs_dir.join(name);
             // Creating is the test: of two processes that start at once, each gets its own.
-            match fs::create_dir(&root) {
+            match disk::create_folder(&root) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(failed(&root)(error)),
                 Ok(()) => {
-                    atomic::sync_folder(runs_dir).map_err(failed(&root))?;
+                    disk::sync_folder(runs_dir).map_err(failed(&root))?;
                     return Ok(Self { root });
                 }
             }
@@ -123,27 +126,21 @@ impl RunFolder {
     pub fn lock(&self) -> Result<RunLock, RunError> {
         let path = self.lock_file();
         // Not truncated on opening: until the lock is ours the text is the holder's.
-        let opened = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path);
-        let mut file = match opened {
-            Ok(file) => file,
+        let mut writer = match Writer::as_it_is(&path) {
+            Ok(writer) => writer,
             Err(source) => return Err(RunError::Lock { path, source }),
         };
-        match file.try_lock() {
+        match writer.file.try_lock() {
             Err(TryLockError::WouldBlock) => {
-                let holder = holder(&mut file);
+                let holder = holder(&mut writer.file);
                 Err(RunError::Locked {
                     path: self.root.clone(),
                     holder,
                 })
             }
             Err(TryLockError::Error(source)) => Err(RunError::Lock { path, source }),
-            Ok(()) => match sign(&mut file) {
-                Ok(()) => Ok(RunLock { file }),
+            Ok(()) => match sign(&mut writer) {
+                Ok(()) => Ok(RunLock { writer }),
                 Err(source) => Err(RunError::Lock { path, source }),
             },
         }
@@ -154,21 +151,21 @@ impl RunFolder {
 #[derive(Debug)]
 #[must_use = "the run is free again as soon as this is dropped"]
 pub struct RunLock {
-    file: File,
+    writer: Writer,
 }
 
 impl Drop for RunLock {
     fn drop(&mut self) {
         // The text is for people: no name is better than that of a process that has gone. The file
         // stays, because deleting it would let two processes lock two different files.
-        let _ = self.file.set_len(0);
+        let _ = self.writer.empty();
     }
 }
 
-fn sign(file: &mut File) -> io::Result<()> {
+fn sign(writer: &mut Writer) -> io::Result<()> {
     let text = format!("pid {}, since {}\n", std::process::id(), records::utc_now());
-    file.set_len(0)?;
-    file.write_all(text.as_bytes())
+    writer.empty()?;
+    writer.write(text.as_bytes())
 }
 
 /// Windows lets nobody read a locked file, and the holder may not have signed yet.
