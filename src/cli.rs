@@ -29,6 +29,9 @@ pub enum Command {
     /// result. Ctrl-C saves a checkpoint; `weft resume` goes on from it.
     Train(TrainArgs),
     /// Go on with a run from its last checkpoint
+    ///
+    /// A checkpoint that is damaged is named, and the one before it is used. --epochs, --set and
+    /// --device may change what does not fix the weights.
     Resume(ResumeArgs),
     /// Measure a trained model: loss, accuracy, a report per class, the confusion matrix
     Evaluate(EvaluateArgs),
@@ -62,6 +65,9 @@ pub struct TrainArgs {
     /// Print the whole config that would be used, every key, and stop
     #[arg(long)]
     pub print_config: bool,
+    /// Stop with a checkpoint after this step
+    #[arg(long, value_name = "STEP", hide = true)]
+    pub stop_at_step: Option<u64>,
     #[command(flatten)]
     pub display: DisplayArgs,
 }
@@ -74,6 +80,15 @@ pub struct ResumeArgs {
     /// Train until this many epochs are done in all; more than the config says extends a finished run
     #[arg(long, value_name = "N")]
     pub epochs: Option<u64>,
+    /// Change a key of the run's config from here on, such as --set early_stopping.patience=20
+    ///
+    /// Keys that fix the weights (model, data, optimizer, schedule, batch size, seed) cannot be
+    /// changed within a run. The change is kept in the run's config.toml and in its checkpoints.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub assignments: Vec<String>,
+    /// Stop with a checkpoint after this step
+    #[arg(long, value_name = "STEP", hide = true)]
+    pub stop_at_step: Option<u64>,
     #[command(flatten)]
     pub place: PlaceArgs,
     #[command(flatten)]

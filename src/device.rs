@@ -116,6 +116,8 @@ impl Adapter {
 pub struct Selected {
     /// burn's handle, without autodiff.
     pub device: Device,
+    /// `"cpu"`, `"ndarray"` or `"gpu"`: what computes.
+    pub backend: &'static str,
     /// What to call it: "Radeon 780M (Vulkan, integrated)", "CPU (flex, 8 threads)".
     pub name: String,
     /// Why this one, where `auto` chose.
@@ -322,6 +324,7 @@ fn open(adapter: &Adapter, reason: Option<String>) -> Result<Selected, DeviceErr
     }
     Ok(Selected {
         device,
+        backend: "gpu",
         name: format!("{} ({}, {})", adapter.name, adapter.api, adapter.kind),
         reason,
         adapter: Some(adapter.clone()),
@@ -331,6 +334,7 @@ fn open(adapter: &Adapter, reason: Option<String>) -> Result<Selected, DeviceErr
 fn flex(reason: Option<String>) -> Selected {
     Selected {
         device: Device::flex(),
+        backend: "cpu",
         name: format!("CPU (flex, {})", count(threads(), "thread")),
         reason,
         adapter: None,
@@ -345,6 +349,7 @@ fn ndarray() -> Selected {
     let device = Device::ndarray();
     Selected {
         device,
+        backend: "ndarray",
         name: format!("CPU (ndarray, {})", count(threads(), "thread")),
         reason: None,
         adapter: None,

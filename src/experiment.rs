@@ -14,13 +14,15 @@ use crate::data::{Splits, idx::Images};
 use crate::device::{self, Selected};
 use crate::evaluate::{self, Outcome};
 use crate::model::InputShape;
-use crate::run::checkpoints::{Checkpoint, Damaged, Store, sha256_hex};
-use crate::run::records::{self, Environment, Evaluation, TrainState};
-use crate::run::{RunFolder, atomic};
-use crate::train::checkpoint::{Part, STATE_FILE};
+use crate::run::checkpoints::{Checkpoint, Damaged, Pointer, Store, sha256_hex};
+use crate::run::records::{self, Change, Environment, Evaluation, Rollback, Start, TrainState};
+use crate::run::{RunFolder, atomic, disk};
+use crate::train::checkpoint::{CONFIG_FILE, Part, STATE_FILE};
 use crate::train::progress::Progress;
 use crate::train::step::Trainee;
-use crate::train::{Ended, StopFlag, Training, TrainingData};
+use crate::train::{
+    Diverged, Ended, MAX_ROLLBACKS, OnDivergence, ROLLBACK_FACTOR, StopFlag, Training, TrainingData,
+};
 
 /// A config with its data and its device.
 pub struct Experiment {
@@ -127,23 +129,77 @@ impl Experiment {
     ) -> Result<(Ended, TrainState)> {
         let device = &self.device.device;
         let training_device = device.clone().autodiff();
-        Training {
-            config: &self.config,
-            config_sha256: self.config.identity()?,
-            data: TrainingData {
-                train: self.upload(SplitName::Train, &training_device),
-                validation: self.upload(SplitName::Validation, device),
-                sha256: self.data_sha256(),
-            },
-            model: self.untrained(&training_device),
-            device: device.clone(),
-            run: run.clone(),
-            resume,
-            progress,
-            dashboard,
-            stop,
+        let (mut checkpoint, mut state) = match resume {
+            Some((checkpoint, state)) => (Some(checkpoint), state),
+            None => (None, TrainState::new()),
+        };
+        let start = self.start(checkpoint.as_ref(), &state)?;
+        state.starts.push(start);
+        let config_sha256 = self.config.identity()?;
+        let config_toml = self.resolved_config()?.to_toml()?;
+        loop {
+            let (ended, after) = Training {
+                config: &self.config,
+                config_sha256: config_sha256.clone(),
+                config_toml: config_toml.clone(),
+                data: TrainingData {
+                    train: self.upload(SplitName::Train, &training_device),
+                    validation: self.upload(SplitName::Validation, device),
+                    sha256: self.data_sha256(),
+                },
+                model: self.untrained(&training_device),
+                device: device.clone(),
+                run: run.clone(),
+                resume: checkpoint.take(),
+                state,
+                progress: progress.clone(),
+                dashboard,
+                stop: stop.clone(),
+            }
+            .run()?;
+            let Ended::Diverged(diverged) = &ended else {
+                return Ok((ended, after));
+            };
+            let rolls_back = self.config.train.on_divergence == OnDivergence::Rollback;
+            if !rolls_back || after.rollbacks.len() >= MAX_ROLLBACKS {
+                return Ok((ended, after));
+            }
+            let (back, back_state) = roll_back(run, diverged, after)?;
+            progress.note(&format!(
+                "{diverged}: back to step {} with {ROLLBACK_FACTOR} times the learning rate (rollback \
+                 {} of {MAX_ROLLBACKS})",
+                back_state.step,
+                back_state.rollbacks.len()
+            ));
+            (checkpoint, state) = (Some(back), back_state);
         }
-        .run()
+    }
+
+    /// The record of this process.
+    fn start(&self, from: Option<&Checkpoint>, state: &TrainState) -> Result<Start> {
+        let (mut changes, mut overruled_patience) = (Vec::new(), false);
+        if let Some(from) = from {
+            changes = self.changes_since(from)?;
+            let epochs_without = state_of(from)?.epochs_without_improvement;
+            overruled_patience = state.epochs_without_improvement != epochs_without;
+        }
+        Ok(Start {
+            step: state.step,
+            time: records::utc_now(),
+            weft: env!("CARGO_PKG_VERSION").to_owned(),
+            backend: self.device.backend.to_owned(),
+            device: self.device.name.clone(),
+            cpu_threads: device::threads(),
+            changes,
+            overruled_patience,
+        })
+    }
+
+    /// The config with the place where the data was found.
+    fn resolved_config(&self) -> Result<ExperimentConfig> {
+        let mut config = self.config.clone();
+        config.data.source = self.splits.source().to_config()?;
+        Ok(config)
     }
 
     /// Which checkpoint is the result, given the state of the newest one: the best epoch's, where
@@ -158,17 +214,55 @@ impl Experiment {
     pub fn check_made(&self, checkpoint: &Checkpoint) -> Result<()> {
         let manifest = &checkpoint.manifest;
         if manifest.config_sha256 != self.config.identity()? {
-            bail!(
-                "config.toml was changed since {} was written, in a key that fixes the weights\n\
-                 hint: undo the change, or start a new run with `weft train` and the changed file",
-                checkpoint.folder.display()
-            );
+            let (fixed, _) = config_of(checkpoint)?.changes(&self.config)?;
+            Self::refuse(&fixed, checkpoint)?;
         }
         if manifest.data_sha256 != self.data_sha256() {
             bail!(
                 "{} was trained on other images than {} holds\nhint: give the first ones with --data DIR",
                 checkpoint.folder.display(),
                 self.splits.source().location
+            );
+        }
+        Ok(())
+    }
+
+    /// Refuses changes in what fixes the weights. There are none when the hash of the config is another
+    /// one only because another weft knows other keys.
+    pub fn refuse(fixed: &[Change], checkpoint: &Checkpoint) -> Result<()> {
+        if fixed.is_empty() {
+            return Ok(());
+        }
+        let diff: String = fixed.iter().map(|change| format!("\n  {change}")).collect();
+        bail!(
+            "the config was changed since {} was written, in what fixes the weights:{diff}\n\
+             hint: undo that, or start a new run with `weft train` and the changed file",
+            checkpoint.folder.display()
+        )
+    }
+
+    /// What differs from the config that a checkpoint was written with, and may.
+    pub fn changes_since(&self, checkpoint: &Checkpoint) -> Result<Vec<Change>> {
+        Ok(config_of(checkpoint)?.changes(&self.config)?.1)
+    }
+
+    /// Refuses a place that has no room for two checkpoints: one that is kept while the next is
+    /// written. `place` need not be there yet.
+    pub fn check_room(&self, place: &Path) -> Result<()> {
+        let there = place.ancestors().find(|folder| folder.is_dir());
+        let folder = there.filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        let Some(free) = disk::free_bytes(folder) else {
+            return Ok(()); // the first checkpoint will tell
+        };
+        // Weights, the optimizer's averages of them, and some text.
+        let numbers = self.n_parameters() as u64 * (1 + self.config.optimizer.n_averages());
+        let needed = 2 * (4 * numbers + 32 * 1024);
+        if free < needed {
+            bail!(
+                "{} has room for {free} bytes, but two checkpoints take about {needed}\n\
+                 hint: make room there, or choose another place with --runs-dir",
+                folder.display()
             );
         }
         Ok(())
@@ -228,9 +322,6 @@ impl Experiment {
 
     /// Writes what a new run folder starts with.
     pub fn describe(&self, run: &RunFolder, command_line: Vec<String>) -> Result<()> {
-        let mut config = self.config.clone();
-        config.data.source = self.splits.source().to_config()?;
-        atomic::write_file(&run.config(), config.to_toml()?.as_bytes())?;
         let adapter = self
             .device
             .adapter
@@ -254,6 +345,8 @@ impl Experiment {
             started: records::utc_now(),
         };
         records::write_json(&run.environment(), &environment)?;
+        // Last: it is what makes the folder a run.
+        atomic::write_file(&run.config(), self.resolved_config()?.to_toml()?.as_bytes())?;
         Ok(())
     }
 
@@ -317,6 +410,50 @@ pub fn state_of(checkpoint: &Checkpoint) -> Result<TrainState> {
     Ok(records::train_state(checkpoint.file(STATE_FILE)?, &path)?)
 }
 
+/// The config that a checkpoint was written with.
+pub fn config_of(checkpoint: &Checkpoint) -> Result<ExperimentConfig> {
+    let path = checkpoint.folder.join(CONFIG_FILE);
+    let bytes = checkpoint.file(CONFIG_FILE)?;
+    let text = std::str::from_utf8(bytes).with_context(|| format!("{}", path.display()))?;
+    toml::from_str(text).with_context(|| {
+        format!(
+            "{} is of another weft\nhint: use the weft that wrote it",
+            path.display()
+        )
+    })
+}
+
+/// Takes a run back to the start of the epoch in which it diverged.
+fn roll_back(
+    run: &RunFolder,
+    diverged: &Diverged,
+    after: TrainState,
+) -> Result<(Checkpoint, TrainState)> {
+    let store = Store::new(&run.root);
+    // Nothing that is not finite was saved, so any whole checkpoint will do where that one is damaged.
+    let checkpoint = match store.load(diverged.epoch_start) {
+        Ok(checkpoint) => checkpoint,
+        Err(_) => store.latest_whole()?.0,
+    };
+    let mut state = state_of(&checkpoint)?;
+    state.starts = after.starts;
+    state.rollbacks = after.rollbacks;
+    state.rollbacks.push(Rollback {
+        step: diverged.step,
+        what: diverged.what.clone(),
+        to_step: state.step,
+    });
+    // A kill amid these finds the checkpoints of the way that diverged, goes it again and turns back
+    // at the same place.
+    store.point(Pointer::Last, state.step)?;
+    if let Some(best) = &state.best {
+        store.point(Pointer::Best, best.step)?;
+    }
+    store.remove_after(state.step)?;
+    records::restore(&run.results(), &state.history)?;
+    Ok((checkpoint, state))
+}
+
 /// What a resume starts from.
 pub struct ResumePoint {
     /// The newest whole checkpoint.
@@ -337,6 +474,15 @@ impl ResumePoint {
             state,
             damaged,
         })
+    }
+
+    /// The same, or None for a run that ended before it had saved anything.
+    pub fn find_any(run: &RunFolder) -> Result<Option<Self>> {
+        let store = Store::new(&run.root);
+        if store.steps()?.is_empty() && !run.results().exists() {
+            return Ok(None);
+        }
+        Self::find(run).map(Some)
     }
 }
 

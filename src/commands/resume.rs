@@ -9,7 +9,7 @@ use super::{data_dir, download_bar::DownloadBar, warn};
 use crate::cli::ResumeArgs;
 use crate::config::{ExperimentConfig, Loaded};
 use crate::device::DeviceChoice;
-use crate::experiment::{Experiment, ResumePoint};
+use crate::experiment::{Experiment, ResumePoint, config_of};
 use crate::run::records::TrainState;
 use crate::run::{RunFolder, atomic, records};
 
@@ -17,51 +17,73 @@ pub(super) fn run(args: ResumeArgs) -> Result<ExitCode> {
     let shown = Shown::new(&args.display)?;
     let run = RunFolder::open(&args.run)?;
     let lock = run.lock()?;
-    let mut loaded = Loaded::new(Some(&run.config()), &[])?;
-    let mut point = ResumePoint::find(&run)?;
-    for damaged in &point.damaged {
-        warn(&format!(
-            "warning: {damaged}; the checkpoint before it is used"
-        ));
+    let before = Loaded::new(Some(&run.config()), &[])?.config;
+    let mut loaded = Loaded::new(Some(&run.config()), &args.assignments)?;
+    let mut point = ResumePoint::find_any(&run)?;
+    if let Some(point) = &mut point {
+        for damaged in &point.damaged {
+            warn(&format!(
+                "warning: {damaged}; the checkpoint before it is used"
+            ));
+        }
+        plan(&mut loaded.config, &mut point.state, args.epochs, &run)?;
+        if point.state.finished {
+            refuse_changes(&loaded.config, point)?;
+            records::restore(&run.results(), &point.state.history)?;
+            shown.say(&finished(&loaded.config, &point.state, &run));
+            return Ok(ExitCode::SUCCESS);
+        }
+    } else if let Some(epochs) = args.epochs {
+        loaded.config.train.epochs = epochs.max(1);
     }
-    let done = point.state.epoch - 1;
-    let planned = loaded.config.train.epochs;
-    plan(&mut loaded.config, &mut point.state, args.epochs, &run)?;
-    if point.state.finished {
-        shown.say(&finished(&loaded.config, &point.state, &run));
-        return Ok(ExitCode::SUCCESS);
-    }
-    let config = loaded.config.clone();
-    if let Some(device) = args.place.device {
-        loaded.config.train.device = device;
-    }
-    let device = loaded.config.train.device.parse::<DeviceChoice>()?.open()?;
+    let device = args.place.device.as_ref();
+    let device = device.unwrap_or(&loaded.config.train.device);
+    let device = device.parse::<DeviceChoice>()?.open()?;
     shown.first_line(&loaded.config, &device);
     let data = data_dir(args.place.data.as_deref());
     let bar = &mut DownloadBar::default();
     let experiment = Experiment::prepare(loaded, device, data.as_deref(), bar)?;
-    experiment.check_made(&point.checkpoint)?;
+    experiment.check_room(&run.root)?;
+    let mut changes = Vec::new();
+    if let Some(point) = &point {
+        experiment.check_made(&point.checkpoint)?;
+        changes = experiment.changes_since(&point.checkpoint)?;
+    }
 
     // Nothing is changed on disk before everything has been checked.
-    if config.train.epochs != planned {
-        atomic::write_file(&run.config(), config.to_toml()?.as_bytes())?;
+    if experiment.config != before {
+        atomic::write_file(&run.config(), experiment.config.to_toml()?.as_bytes())?;
     }
-    records::cut_back(&run.results(), done)?;
     shown.introduce(&experiment, &run);
-    let from = point.checkpoint.folder.display();
-    let (epoch, batch) = (point.state.epoch, point.state.batch);
-    shown.say(&format!("from    {from} (epoch {epoch}, batch {batch})"));
-    if config.train.epochs != planned {
-        let epochs = config.train.epochs;
+    match &point {
+        Some(point) => {
+            records::restore(&run.results(), &point.state.history)?;
+            let from = point.checkpoint.folder.display();
+            let (epoch, batch) = (point.state.epoch, point.state.batch);
+            shown.say(&format!("from    {from} (epoch {epoch}, batch {batch})"));
+        }
+        None => shown.say("from    the beginning: no checkpoint was saved before it ended"),
+    }
+    for change in &changes {
+        shown.say(&format!("changed {change}"));
+    }
+    if changes.iter().any(|change| change.key == "train.epochs") {
+        let epochs = experiment.config.train.epochs;
         shown.say(&format!(
-            "epochs  {epochs} instead of {planned}; the learning-rate schedule is planned for {epochs}"
+            "        the learning-rate schedule is planned for {epochs} epochs from here on"
         ));
     }
     shown.say("");
-    let start = Some((point.checkpoint, point.state));
-    let code = training::train_and_report(&experiment, &run, start, &shown);
+    let start = point.map(|point| (point.checkpoint, point.state));
+    let code = training::train_and_report(&experiment, &run, start, args.stop_at_step, &shown);
     drop(lock);
     code
+}
+
+/// A run that is finished is not trained again, but a change that it could not have is still refused.
+fn refuse_changes(config: &ExperimentConfig, point: &ResumePoint) -> Result<()> {
+    let (fixed, _) = config_of(&point.checkpoint)?.changes(config)?;
+    Experiment::refuse(&fixed, &point.checkpoint)
 }
 
 /// Applies `--epochs`, and finds out whether anything is left to do.

@@ -32,11 +32,12 @@ pub(super) fn run(args: TrainArgs) -> Result<ExitCode> {
     let data = data_dir(args.place.data.as_deref());
     let bar = &mut DownloadBar::default();
     let experiment = Experiment::prepare(loaded, device, data.as_deref(), bar)?;
+    experiment.check_room(&args.runs_dir)?;
     let run = RunFolder::create(&args.runs_dir, &experiment.config.name)?;
     let lock = run.lock()?;
     experiment.describe(&run, std::env::args().collect())?;
     shown.introduce(&experiment, &run);
-    let code = training::train_and_report(&experiment, &run, None, &shown);
+    let code = training::train_and_report(&experiment, &run, None, args.stop_at_step, &shown);
     drop(lock);
     code
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{say, warn};
@@ -18,7 +18,7 @@ use crate::run::RunFolder;
 use crate::run::checkpoints::{Checkpoint, Store};
 use crate::run::records::{self, TrainState};
 use crate::train::progress::{Progress, Verbosity, thousands};
-use crate::train::{Ended, StopFlag};
+use crate::train::{Diverged, Ended, OnDivergence, StopFlag};
 
 /// How much is shown, and whether the test split is read.
 pub(super) struct Shown {
@@ -100,9 +100,10 @@ pub(super) fn train_and_report(
     experiment: &Experiment,
     run: &RunFolder,
     resume: Option<(Checkpoint, TrainState)>,
+    stop_at_step: Option<u64>,
     shown: &Shown,
 ) -> Result<ExitCode> {
-    let stop = watch_signals()?;
+    let stop = watch_signals(stop_at_step.map_or_else(StopFlag::default, StopFlag::at_step))?;
     let warming_up = experiment.device.adapter.as_ref().map(|_| {
         let kept = device::kernel_cache().map(|folder| format!(", kept in {}", folder.display()));
         format!(
@@ -114,6 +115,9 @@ pub(super) fn train_and_report(
     let dashboard = shown.verbosity == Verbosity::Dashboard;
     let (ended, state) = experiment.train(run, resume, progress, dashboard, stop.clone())?;
 
+    if let Ended::Diverged(diverged) = &ended {
+        return Err(divergence(experiment, run, diverged, &state));
+    }
     if ended == Ended::Stopped {
         shown.say(&format!(
             "\nstopped in epoch {} after step {}; a checkpoint is saved\n\nnext   weft resume {}",
@@ -121,6 +125,9 @@ pub(super) fn train_and_report(
             state.step,
             run.root.display()
         ));
+        if stop_at_step.is_some() && stop.signal().is_none() {
+            return Ok(ExitCode::SUCCESS);
+        }
         // Without a signal it was the dashboard's own key.
         let code = stop.signal().map_or(130, |signal| 128 + signal);
         return Ok(ExitCode::from(code as u8));
@@ -141,9 +148,45 @@ pub(super) fn train_and_report(
     }
 }
 
+/// A run that diverged: where, what is kept, what to try.
+fn divergence(
+    experiment: &Experiment,
+    run: &RunFolder,
+    diverged: &Diverged,
+    state: &TrainState,
+) -> anyhow::Error {
+    let root = run.root.display();
+    let kept = match Store::new(&run.root).latest_whole() {
+        Ok((checkpoint, _)) => format!(
+            "the checkpoint of step {} is from before that",
+            checkpoint.manifest.step
+        ),
+        Err(_) => "no checkpoint was saved before".to_owned(),
+    };
+    let (after, try_first) = match experiment.config.train.on_divergence {
+        OnDivergence::Rollback => {
+            let n = state.rollbacks.len();
+            (
+                format!(" after {n} rollbacks, each to a smaller learning rate"),
+                String::new(),
+            )
+        }
+        OnDivergence::Stop => (
+            String::new(),
+            format!(
+                "`weft resume {root} --set train.on_divergence=rollback` goes on with a smaller \
+                 learning rate; or "
+            ),
+        ),
+    };
+    anyhow!(
+        "the training diverged{after}: {diverged}; {kept}\nhint: {try_first}train anew with a smaller \
+         optimizer.learning_rate, or with train.clip_norm = 1.0"
+    )
+}
+
 /// The first SIGINT or SIGTERM asks for a checkpoint and an end; the second leaves at once.
-fn watch_signals() -> Result<StopFlag> {
-    let stop = StopFlag::default();
+fn watch_signals(stop: StopFlag) -> Result<StopFlag> {
     let armed = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         let code = 128 + signal;

@@ -2,6 +2,7 @@
 
 pub mod layers;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -10,8 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::data::{AugmentationConfig, DataConfig};
 use crate::device::DeviceChoice;
 use crate::model::{InputShape, ModelConfig, cnn::CnnConfig};
+use crate::run::records::Change;
 use crate::run::{self, checkpoints::sha256_hex};
 use crate::train::TrainConfig;
+use crate::train::checkpoint::CheckpointConfig;
 use crate::train::early_stopping::EarlyStoppingConfig;
 use crate::train::optimizer::OptimizerConfig;
 use crate::train::schedule::ScheduleConfig;
@@ -42,6 +45,8 @@ pub struct ExperimentConfig {
     pub train: TrainConfig,
     /// When to stop, and which epoch is the result.
     pub early_stopping: EarlyStoppingConfig,
+    /// When to save.
+    pub checkpoint: CheckpointConfig,
 }
 
 impl Default for ExperimentConfig {
@@ -56,6 +61,7 @@ impl Default for ExperimentConfig {
             schedule: ScheduleConfig::default(),
             train: TrainConfig::default(),
             early_stopping: EarlyStoppingConfig::default(),
+            checkpoint: CheckpointConfig::default(),
         }
     }
 }
@@ -129,7 +135,9 @@ impl Loaded {
             min_delta,
             "it must not be negative",
             "use 0.0 or a small number",
-        )
+        )?;
+        let every = config.checkpoint.every_minutes;
+        checks.not_negative("checkpoint.every_minutes", every)
     }
 }
 
@@ -298,12 +306,34 @@ impl ExperimentConfig {
         toml::to_string(self).context("the config cannot be written as TOML")
     }
 
-    /// SHA-256 of what fixes the weights: everything but the name, the device, the evaluation batch
-    /// size, the number of epochs, when to stop, and where the data lies (its content has a checksum
-    /// of its own).
+    /// SHA-256 of what fixes the weights: see [`Self::fixed`].
     pub fn identity(&self) -> Result<String> {
+        Ok(sha256_hex(self.fixed().to_toml()?.as_bytes()))
+    }
+
+    /// The keys whose values differ, from `self` to `other`. First those that fix the weights, then
+    /// those that may change during a run, but for the name, the device and where the data lies.
+    pub fn changes(&self, other: &Self) -> Result<(Vec<Change>, Vec<Change>)> {
+        let fixed = differences(&self.fixed(), &other.fixed())?;
+        let without_place = |config: &Self| {
+            let mut config = config.clone();
+            let defaults = Self::default();
+            config.name = defaults.name;
+            config.data.source = defaults.data.source;
+            config.train.device = defaults.train.device;
+            config
+        };
+        let mut free = differences(&without_place(self), &without_place(other))?;
+        free.retain(|change| !fixed.contains(change));
+        Ok((fixed, free))
+    }
+
+    /// What fixes the weights: everything but the name, the device, the evaluation batch size, the
+    /// number of epochs, when to stop, when to save, what to do on divergence, and where the data
+    /// lies (its content has a checksum of its own). These have their defaults here.
+    fn fixed(&self) -> Self {
         let defaults = Self::default();
-        let identity = Self {
+        Self {
             name: defaults.name,
             data: DataConfig {
                 source: defaults.data.source,
@@ -313,11 +343,90 @@ impl ExperimentConfig {
                 epochs: defaults.train.epochs,
                 evaluation_batch_size: defaults.train.evaluation_batch_size,
                 device: defaults.train.device,
+                on_divergence: defaults.train.on_divergence,
                 ..self.train.clone()
             },
             early_stopping: defaults.early_stopping,
+            checkpoint: defaults.checkpoint,
             ..self.clone()
+        }
+    }
+}
+
+fn differences(from: &ExperimentConfig, to: &ExperimentConfig) -> Result<Vec<Change>> {
+    let (from, to) = (from.values()?, to.values()?);
+    let keys: BTreeSet<&String> = from.keys().chain(to.keys()).collect();
+    let differing = keys.into_iter().filter(|&key| from.get(key) != to.get(key));
+    let change = |key: &String| Change {
+        key: key.clone(),
+        from: from.get(key).cloned(),
+        to: to.get(key).cloned(),
+    };
+    Ok(differing.map(change).collect())
+}
+
+/// Every value below `value` by its dotted key, as TOML.
+fn flatten(value: &toml::Value, key: String, into: &mut BTreeMap<String, String>) {
+    match value {
+        toml::Value::Table(table) => {
+            for (name, value) in table {
+                let dot = if key.is_empty() { "" } else { "." };
+                flatten(value, format!("{key}{dot}{name}"), into);
+            }
+        }
+        toml::Value::Array(items) if items.iter().any(toml::Value::is_table) => {
+            for (index, item) in items.iter().enumerate() {
+                flatten(item, format!("{key}[{index}]"), into);
+            }
+        }
+        value => {
+            into.insert(key, value.to_string());
+        }
+    }
+}
+
+impl ExperimentConfig {
+    fn values(&self) -> Result<BTreeMap<String, String>> {
+        let value = toml::Value::try_from(self).context("the config cannot be written as TOML")?;
+        let mut values = BTreeMap::new();
+        flatten(&value, String::new(), &mut values);
+        Ok(values)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_told_apart_by_what_they_do() {
+        let before = ExperimentConfig::default();
+        let mut after = before.clone();
+        assert_eq!(before.changes(&after).unwrap(), (vec![], vec![]));
+        after.name = "other".to_owned();
+        after.train.device = "cpu".to_owned();
+        after.data.source = "sample".to_owned();
+        assert_eq!(before.changes(&after).unwrap(), (vec![], vec![]));
+        after.train.epochs = 99;
+        after.early_stopping.patience = 1;
+        after.checkpoint.every_minutes = 1.0;
+        assert_eq!(before.identity().unwrap(), after.identity().unwrap());
+        let ModelConfig::Cnn(cnn) = &mut after.model else {
+            unreachable!()
         };
-        Ok(sha256_hex(identity.to_toml()?.as_bytes()))
+        cnn.blocks[1].filters = 7;
+        cnn.blocks.truncate(2);
+        after.seed = 2;
+        assert_ne!(before.identity().unwrap(), after.identity().unwrap());
+        let (fixed, free) = before.changes(&after).unwrap();
+        let fixed: Vec<String> = fixed.iter().map(Change::to_string).collect();
+        assert_eq!(fixed, ["model.blocks[1].filters: 32 -> 7", "seed: 1 -> 2"]);
+        let free: Vec<&str> = free.iter().map(|change| change.key.as_str()).collect();
+        let expected = [
+            "checkpoint.every_minutes",
+            "early_stopping.patience",
+            "train.epochs",
+        ];
+        assert_eq!(free, expected);
     }
 }

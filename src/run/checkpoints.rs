@@ -112,6 +112,19 @@ pub enum CheckpointError {
         path: PathBuf,
         source: io::Error,
     },
+    #[error(
+        "checkpoint {} was not saved: cannot {action} {}: {source}; it takes {bytes} bytes{}\nhint: \
+         {}, then `weft resume {}`: {}",
+        step_name(*.step), .path.display(), free(.folder), remedy(.source), run_of(.folder), kept(.folder)
+    )]
+    Save {
+        step: u64,
+        folder: PathBuf,
+        action: &'static str,
+        path: PathBuf,
+        bytes: u64,
+        source: io::Error,
+    },
 }
 
 type Result<T, E = CheckpointError> = std::result::Result<T, E>;
@@ -149,15 +162,40 @@ impl Store {
         self.folder.join(step_name(step))
     }
 
-    /// Returns once the checkpoint is on the disk. One of the same step that is whole stays as it
-    /// is; a damaged one is replaced.
+    /// Returns once the checkpoint is on the disk. One of the same step that is whole and equal stays
+    /// as it is; any other is replaced.
     pub fn write(&self, meta: &Meta, files: &[(&str, &[u8])]) -> Result<()> {
         if let Some((name, _)) = files.iter().find(|(name, _)| !is_plain(name)) {
             return Err(CheckpointError::FileName((*name).to_owned()));
         }
-        if self.load(meta.step).is_ok() {
+        let is_there = |found: Checkpoint| {
+            let differs = |(name, bytes): &(&str, &[u8])| {
+                found.files.get(*name).is_none_or(|there| there != bytes)
+            };
+            found.files.len() == files.len() && !files.iter().any(differs)
+        };
+        if self.step_folder(meta.step).exists() && self.load(meta.step).is_ok_and(is_there) {
             return Ok(());
         }
+        let written = self.write_aside(meta, files);
+        written.map_err(|error| match error {
+            CheckpointError::Io {
+                action,
+                path,
+                source,
+            } => CheckpointError::Save {
+                step: meta.step,
+                folder: self.folder.clone(),
+                action,
+                path,
+                bytes: files.iter().map(|(_, bytes)| bytes.len() as u64).sum(),
+                source,
+            },
+            other => other,
+        })
+    }
+
+    fn write_aside(&self, meta: &Meta, files: &[(&str, &[u8])]) -> Result<()> {
         self.create_folder()?;
         let temporary = self.aside(TEMPORARY_PREFIX, meta.step);
         remove(&temporary)?;
@@ -167,6 +205,19 @@ impl Store {
             let _ = remove(&temporary); // the first error is the one to report
         }
         written
+    }
+
+    /// Deletes the checkpoints after `step`: those of a way that the run has turned back from.
+    pub fn remove_after(&self, step: u64) -> Result<()> {
+        for later in self
+            .steps()?
+            .into_iter()
+            .filter(|&later| later > step)
+            .rev()
+        {
+            remove(&self.move_out(later)?)?;
+        }
+        Ok(())
     }
 
     /// Reads a checkpoint, and returns it only if its schema, sizes and SHA-256 are right.
@@ -490,6 +541,38 @@ fn damaged(folder: &Path, step: u64, file: &str, reason: impl Into<String>) -> D
         step,
         file: file.to_owned(),
         reason: reason.into(),
+    }
+}
+
+fn free(folder: &Path) -> String {
+    match disk::free_bytes(atomic::parent(folder)) {
+        Some(bytes) => format!(", and {bytes} are free"),
+        None => String::new(),
+    }
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => "make room on the disk",
+        io::ErrorKind::QuotaExceeded => "make room in your quota",
+        io::ErrorKind::ReadOnlyFilesystem => "make the file system writable",
+        io::ErrorKind::PermissionDenied => "make the folder writable",
+        _ => "check the disk",
+    }
+}
+
+fn run_of(checkpoints: &Path) -> String {
+    atomic::parent(checkpoints).display().to_string()
+}
+
+/// What a run can go on from.
+fn kept(checkpoints: &Path) -> String {
+    let store = Store {
+        folder: checkpoints.to_owned(),
+    };
+    match store.latest_whole() {
+        Ok((checkpoint, _)) => format!("{} is whole", step_name(checkpoint.manifest.step)),
+        Err(_) => "it begins anew, no checkpoint was saved before".to_owned(),
     }
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::atomic;
 use crate::evaluate::confusion::Confusion;
 
-pub const STATE_SCHEMA: u32 = 1;
+pub const STATE_SCHEMA: u32 = 2;
 const CSV_HEADER: &str = "epoch,step,seconds,learning_rate,train_loss,train_accuracy,valid_loss,\
                           valid_accuracy,best\n";
 
@@ -52,7 +52,63 @@ pub struct TrainState {
     pub totals: EpochTotals,
     #[serde(with = "exact")]
     pub epoch_seconds: f64,
+    /// Time that went into checkpoints, over the whole run.
+    #[serde(with = "exact")]
+    pub checkpoint_seconds: f64,
     pub finished: bool,
+    /// Each start of a process whose work is in here: the first, and every resume.
+    pub starts: Vec<Start>,
+    /// Each time that the run diverged and went back.
+    pub rollbacks: Vec<Rollback>,
+}
+
+/// A process that trained this run, and what it changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// Steps that were done by then.
+    pub step: u64,
+    /// UTC, ISO 8601.
+    pub time: String,
+    pub weft: String,
+    /// As `--device` takes it, and as people call it.
+    pub backend: String,
+    pub device: String,
+    pub cpu_threads: usize,
+    /// Keys of the config that differ from those before this start.
+    pub changes: Vec<Change>,
+    /// Whether it was asked to go on where patience had ended the run, and patience began anew.
+    pub overruled_patience: bool,
+}
+
+/// A key of the config that was changed, with its values in TOML. None where it is not given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    pub key: String,
+    pub from: Option<String>,
+    pub to: Option<String>,
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "absent".to_owned());
+        write!(
+            f,
+            "{}: {} -> {}",
+            self.key,
+            shown(&self.from),
+            shown(&self.to)
+        )
+    }
+}
+
+/// A run that diverged went back to an earlier checkpoint, with a smaller learning rate from there on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollback {
+    /// Where it was seen, and what.
+    pub step: u64,
+    pub what: String,
+    /// The checkpoint it went back to.
+    pub to_step: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -103,8 +159,17 @@ impl TrainState {
             history: Vec::new(),
             totals: EpochTotals::default(),
             epoch_seconds: 0.0,
+            checkpoint_seconds: 0.0,
             finished: false,
+            starts: Vec::new(),
+            rollbacks: Vec::new(),
         }
+    }
+
+    /// The step at which the epoch in progress began.
+    #[must_use]
+    pub fn epoch_start(&self) -> u64 {
+        self.step - self.batch.min(self.step)
     }
 }
 
@@ -231,25 +296,19 @@ pub fn read(path: &Path) -> Result<Vec<EpochRow>> {
         .collect()
 }
 
-/// Takes results.csv back to the end of `last_epoch`: later rows and a torn last line go.
-pub fn cut_back(path: &Path, last_epoch: u64) -> Result<()> {
-    let text = read_or_empty(path)?;
-    let in_time = |line: &&str| {
-        let epoch = line
-            .split(',')
-            .next()
-            .and_then(|field| field.parse::<u64>().ok());
-        epoch.is_some_and(|epoch| epoch <= last_epoch)
-    };
-    let mut lines = whole_lines(&text).split_inclusive('\n');
-    let header = lines.next().unwrap_or_default();
-    let kept: String = std::iter::once(header)
-        .chain(lines.filter(in_time))
-        .collect();
-    if kept == text {
-        return Ok(());
+/// Makes results.csv what it was when `history` was all there was: the rows after it, a torn or
+/// damaged line go, rows that are missing come back.
+pub fn restore(path: &Path, history: &[EpochRow]) -> Result<()> {
+    let lines: io::Result<Vec<String>> = history.iter().map(csv_line).collect();
+    let lines = lines.map_err(io_error(path))?;
+    let text: String = lines
+        .iter()
+        .fold(CSV_HEADER.to_owned(), |text, line| text + line + "\n");
+    match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && history.is_empty() => Ok(()),
+        Ok(bytes) if bytes == text.as_bytes() => Ok(()),
+        _ => atomic::write_file(path, text.as_bytes()).map_err(io_error(path)),
     }
-    atomic::write_file(path, kept.as_bytes()).map_err(io_error(path))
 }
 
 #[must_use]
@@ -446,19 +505,24 @@ mod tests {
     }
 
     #[test]
-    fn cut_back_keeps_the_epochs_before() {
+    fn restore_cuts_back_mends_and_completes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results.csv");
-        cut_back(&path, 3).unwrap();
+        restore(&path, &[]).unwrap();
         assert!(!path.exists());
-        for epoch in [1, 2, 3, 10] {
+        for epoch in 1..=4 {
             append(&path, &row(epoch)).unwrap();
         }
         let torn = fs::read_to_string(&path).unwrap() + "2,750,4.2";
         fs::write(&path, torn).unwrap();
-        cut_back(&path, 2).unwrap();
+        restore(&path, &[row(1), row(2)]).unwrap();
         assert_eq!(read(&path).unwrap(), [row(1), row(2)]);
-        cut_back(&path, 0).unwrap();
+        restore(&path, &[row(1), row(2), row(3)]).unwrap();
+        assert_eq!(read(&path).unwrap(), [row(1), row(2), row(3)]);
+        fs::write(&path, [0xff, 0, b'\n']).unwrap();
+        restore(&path, &[row(1)]).unwrap();
+        assert_eq!(read(&path).unwrap(), [row(1)]);
+        restore(&path, &[]).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), CSV_HEADER);
     }
 

@@ -11,7 +11,33 @@ use burn::train::checkpoint::{
     Checkpoint, Checkpointer, CheckpointerError, CheckpointingAction, CheckpointingStrategy,
 };
 use burn::train::metric::store::EventStoreClient;
-use burn_pack::{Reader, Writer};
+use burn_pack::{DType, Reader, Tensor, Writer};
+use serde::{Deserialize, Serialize};
+
+/// The `[checkpoint]` section.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CheckpointConfig {
+    /// Longest time between two checkpoints. One is saved after each epoch too; 0 saves only those.
+    pub every_minutes: f64,
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        Self {
+            every_minutes: 10.0,
+        }
+    }
+}
+
+impl CheckpointConfig {
+    /// Longest time between two checkpoints; None where only epochs count.
+    pub(super) fn interval(&self) -> Option<Duration> {
+        let seconds = self.every_minutes * 60.0;
+        // What does not fit is longer than any run.
+        (seconds > 0.0).then(|| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+    }
+}
 
 /// The part of a checkpoint that a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,10 +67,24 @@ impl Part {
 /// The state of the epoch loop in a checkpoint folder.
 pub const STATE_FILE: &str = "state.json";
 
+/// The run's config at the time, in a checkpoint folder.
+pub const CONFIG_FILE: &str = "config.toml";
+
 /// Longest wait for the three parts: far above what serialising a model takes.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-type Parts = BTreeMap<Part, Result<Vec<u8>, String>>;
+/// Why a part is not to be saved.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PartError {
+    /// It cannot be written as a record.
+    #[error("{0}")]
+    Record(String),
+    /// The model has diverged.
+    #[error("{0} is not finite")]
+    NotFinite(String),
+}
+
+type Parts = BTreeMap<Part, Result<Vec<u8>, PartError>>;
 
 /// Where the three checkpointers leave and find their bytes.
 #[derive(Clone, Default)]
@@ -67,7 +107,7 @@ impl Slot {
             .into_iter()
             .map(|(part, bytes)| {
                 let name = part.file_name();
-                let bytes = bytes.map_err(|error| anyhow::anyhow!("{name}: {error}"))?;
+                let bytes = bytes.map_err(|error| anyhow::Error::from(error).context(name))?;
                 Ok((name, bytes))
             })
             .collect()
@@ -98,10 +138,10 @@ pub struct PartCheckpointer {
 
 impl<R: Checkpoint> Checkpointer<R> for PartCheckpointer {
     fn save(&self, _id: usize, record: R) -> Result<(), CheckpointerError> {
-        let bytes = record
-            .checkpoint_into_bytes()
-            .map_err(|error| error.to_string());
-        let bytes = bytes.and_then(|bytes| in_order(bytes).map_err(|error| error.to_string()));
+        let bytes = match record.checkpoint_into_bytes() {
+            Ok(bytes) => in_order(bytes),
+            Err(error) => Err(PartError::Record(error.to_string())),
+        };
         self.slot.lock().insert(self.part, bytes);
         self.slot.0.1.notify_all();
         Ok(())
@@ -121,12 +161,19 @@ impl<R: Checkpoint> Checkpointer<R> for PartCheckpointer {
 }
 
 /// The same record with its tensors by name: burn writes an optimizer's in the order of a hash map,
-/// which differs from run to run, and the same state should be the same bytes.
-fn in_order(record: Bytes) -> Result<Vec<u8>, burn_pack::Error> {
-    let reader = Reader::from_bytes(record)?;
+/// which differs from run to run, and the same state should be the same bytes. Numbers that are not
+/// finite are refused: such a state is of no use to anybody.
+fn in_order(record: Bytes) -> Result<Vec<u8>, PartError> {
+    let unreadable = |error: burn_pack::Error| PartError::Record(error.to_string());
+    let reader = Reader::from_bytes(record).map_err(unreadable)?;
     let (metadata, scalars) = (reader.metadata().clone(), reader.scalars().clone());
-    let mut tensors = reader.into_tensors()?;
+    let mut tensors = reader.into_tensors().map_err(unreadable)?;
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    for tensor in &tensors {
+        if !is_finite(tensor).map_err(unreadable)? {
+            return Err(PartError::NotFinite(tensor.name.clone()));
+        }
+    }
     let mut writer = Writer::new(tensors);
     for (key, value) in &metadata {
         writer = writer.with_metadata(key, value);
@@ -134,7 +181,18 @@ fn in_order(record: Bytes) -> Result<Vec<u8>, burn_pack::Error> {
     for (key, value) in scalars {
         writer = writer.with_scalar(&key, value);
     }
-    Ok(writer.into_bytes()?.to_vec())
+    Ok(writer.into_bytes().map_err(unreadable)?.to_vec())
+}
+
+/// Whether all numbers are. Only f32 is looked at: the one float type that weft trains in.
+fn is_finite(tensor: &Tensor) -> Result<bool, burn_pack::Error> {
+    if tensor.dtype != DType::F32 {
+        return Ok(true);
+    }
+    let bytes = tensor.to_bytes()?;
+    let mut numbers = bytes.chunks_exact(4);
+    Ok(numbers
+        .all(|number| <[u8; 4]>::try_from(number).is_ok_and(|n| f32::from_le_bytes(n).is_finite())))
 }
 
 /// Saves whenever the epoch loop asks, and leaves deleting to the run folder.

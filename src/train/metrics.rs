@@ -19,6 +19,25 @@ pub struct Sums {
     loss_sum: Tensor<1>,
     correct: Tensor<1, Int>,
     n_images: usize,
+    /// The losses that were added since the last read: should the sum not be finite, they tell where
+    /// that began. Scalars that exist anyway, a quarter of a second's worth.
+    added: Vec<Tensor<1>>,
+}
+
+/// Why sums could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The device failed.
+    #[error("{0}")]
+    Device(#[from] TensorReadError),
+    /// The loss is NaN or infinite, first in the step so many steps before the last one added.
+    #[error("the loss is {value}")]
+    NotFinite {
+        /// The first loss that is not finite.
+        value: f32,
+        /// Steps after it.
+        steps_since: u64,
+    },
 }
 
 impl Sums {
@@ -29,6 +48,7 @@ impl Sums {
             loss_sum,
             correct,
             n_images,
+            added: Vec::new(),
         }
     }
 
@@ -41,18 +61,39 @@ impl Sums {
 
     /// Adds a step's sums; nothing is read.
     pub fn add(&mut self, step: Self) {
-        self.loss_sum = self.loss_sum.clone() + step.loss_sum;
+        self.loss_sum = self.loss_sum.clone() + step.loss_sum.clone();
+        self.added.push(step.loss_sum);
         self.correct = self.correct.clone() + step.correct;
         self.n_images += step.n_images;
     }
 
-    /// Reads the sums back: waits for the device.
-    pub fn read(&self) -> Result<EpochTotals, TensorReadError> {
+    /// Reads the sums back: waits for the device. A loss that is not finite is an error.
+    pub fn read(&mut self) -> Result<EpochTotals, ReadError> {
+        let loss_sum = self.loss_sum.clone().try_into_scalar::<f32>()?;
+        if !loss_sum.is_finite() {
+            return Err(self.find_fault(loss_sum)?);
+        }
+        self.added.clear();
         let correct = self.correct.clone().try_into_scalar::<i64>()?;
         Ok(EpochTotals {
-            loss_sum: f64::from(self.loss_sum.clone().try_into_scalar::<f32>()?),
+            loss_sum: f64::from(loss_sum),
             correct: correct.unsigned_abs(),
             images: self.n_images as u64,
+        })
+    }
+
+    fn find_fault(&self, loss_sum: f32) -> Result<ReadError, TensorReadError> {
+        for (index, loss) in self.added.iter().enumerate() {
+            let value = loss.clone().try_into_scalar::<f32>()?;
+            if !value.is_finite() {
+                let steps_since = (self.added.len() - 1 - index) as u64;
+                return Ok(ReadError::NotFinite { value, steps_since });
+            }
+        }
+        // Finite losses whose sum is not: the last one made it so.
+        Ok(ReadError::NotFinite {
+            value: loss_sum,
+            steps_since: 0,
         })
     }
 }
@@ -84,9 +125,9 @@ impl From<Sums> for StepOutput {
 
 impl ItemLazy for StepOutput {
     fn sync(self) -> Result<Self, ExecutionError> {
-        let read = match &self {
-            Self::Read(totals) => Ok(*totals),
-            Self::OnDevice(sums) => sums.read(),
+        let read = match self {
+            Self::Read(totals) => Ok(totals),
+            Self::OnDevice(mut sums) => sums.read(),
         };
         read.map(Self::Read)
             .map_err(|error| ExecutionError::with_context(error.to_string()))

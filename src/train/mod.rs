@@ -27,7 +27,7 @@ use crate::run::records::TrainState;
 use checkpoint::{Part, PartCheckpointer, Slot, WhenAsked};
 use metrics::RunningMetric;
 use progress::Progress;
-use schedule::{PlateauFactor, Schedule, ScheduleConfig};
+use schedule::{RateFactor, Schedule, ScheduleConfig};
 use step::Trainee;
 use strategy::EpochLoop;
 
@@ -47,7 +47,27 @@ pub struct TrainConfig {
     pub clip_norm: f64,
     /// `"auto"`, `"gpu"`, `"gpu:INDEX"`, `"gpu:NAME-PART"`, `"cpu"` or `"ndarray"`.
     pub device: String,
+    /// What happens when the loss or a weight is NaN or infinite.
+    pub on_divergence: OnDivergence,
 }
+
+/// What happens when the loss or a weight is NaN or infinite.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDivergence {
+    /// The run stops with an error; its checkpoints are from before.
+    #[default]
+    Stop,
+    /// It goes back to the start of the epoch with a smaller learning rate: [`ROLLBACK_FACTOR`] times
+    /// the one before, at most [`MAX_ROLLBACKS`] times in a run.
+    Rollback,
+}
+
+/// What a rollback multiplies the learning rate by.
+pub const ROLLBACK_FACTOR: f64 = 0.25;
+
+/// Most rollbacks of a run.
+pub const MAX_ROLLBACKS: usize = 3;
 
 impl Default for TrainConfig {
     fn default() -> Self {
@@ -58,12 +78,13 @@ impl Default for TrainConfig {
             label_smoothing: 0.0,
             clip_norm: 0.0,
             device: "auto".to_owned(),
+            on_divergence: OnDivergence::default(),
         }
     }
 }
 
 /// How a training ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// All epochs are done.
     Finished,
@@ -71,6 +92,22 @@ pub enum Ended {
     EarlyStopped,
     /// It was told to stop, and has saved a checkpoint.
     Stopped,
+    /// The loss or a weight is NaN or infinite. What is saved is from before that.
+    Diverged(Diverged),
+}
+
+/// Where a training diverged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} at step {step} (epoch {epoch})")]
+pub struct Diverged {
+    /// "the training loss is NaN"
+    pub what: String,
+    /// The step, counted from 1.
+    pub step: u64,
+    /// The epoch.
+    pub epoch: u64,
+    /// Steps that were done when that epoch began.
+    pub epoch_start: u64,
 }
 
 /// Asks a training to save a checkpoint and end; looked at between steps.
@@ -129,6 +166,8 @@ pub struct Training<'a> {
     pub config: &'a ExperimentConfig,
     /// SHA-256 of the experiment's part that fixes its result.
     pub config_sha256: String,
+    /// The config as the checkpoints keep it.
+    pub config_toml: String,
     /// The images.
     pub data: TrainingData,
     /// The untrained model.
@@ -137,8 +176,10 @@ pub struct Training<'a> {
     pub device: Device,
     /// Where everything is written.
     pub run: RunFolder,
-    /// What to go on from.
-    pub resume: Option<(Checkpoint, TrainState)>,
+    /// What to go on from: nothing, or a checkpoint.
+    pub resume: Option<Checkpoint>,
+    /// The state to start with: a new one, or that of the checkpoint.
+    pub state: TrainState,
     /// What a person sees.
     pub progress: Progress,
     /// Whether burn's dashboard is the display.
@@ -151,7 +192,7 @@ impl Training<'_> {
     /// Trains, from the start or from a checkpoint, until it ends.
     pub fn run(self) -> Result<(Ended, TrainState)> {
         let config = self.config;
-        let (cursor, slot, factor) = (Cursor::default(), Slot::default(), PlateauFactor::default());
+        let (cursor, slot, factor) = (Cursor::default(), Slot::default(), RateFactor::default());
         let train = ResidentLoader::new(
             self.data.train,
             config.train.batch_size,
@@ -174,12 +215,9 @@ impl Training<'_> {
             config.train.epochs,
             factor.clone(),
         );
-        let (resumed, state) = match self.resume {
-            Some((checkpoint, state)) => (Some(checkpoint), state),
-            None => (None, TrainState::new()),
-        };
-        factor.set(state.plateau.factor);
-        if let Some(checkpoint) = &resumed {
+        let state = self.state;
+        factor.set(rate_factor(&state));
+        if let Some(checkpoint) = &self.resume {
             for part in Part::ALL {
                 slot.put(part, checkpoint.file(part.file_name())?.to_vec());
             }
@@ -189,6 +227,8 @@ impl Training<'_> {
         let epoch_loop = Arc::new(EpochLoop {
             epochs: config.train.epochs,
             batch_size: config.train.batch_size as u64,
+            save_every: config.checkpoint.interval(),
+            resumed: self.resume.is_some(),
             early_stopping: config.early_stopping.clone(),
             plateau: match &config.schedule {
                 ScheduleConfig::ReduceOnPlateau(plateau) => Some((plateau.clone(), peak)),
@@ -199,6 +239,7 @@ impl Training<'_> {
             slot: slot.clone(),
             run: self.run.clone(),
             config_sha256: self.config_sha256,
+            config_toml: self.config_toml,
             data_sha256: self.data.sha256,
             progress: self.progress.clone(),
             stop: self.stop,
@@ -230,7 +271,7 @@ impl Training<'_> {
                 .metrics((RunningMetric::loss(), RunningMetric::accuracy()))
                 .renderer(renderer)
                 .num_epochs(config.train.epochs as usize);
-        if resumed.is_some() {
+        if self.resume.is_some() {
             training = training.checkpoint(epochs_done);
         }
         let result = training.launch(Learner::new(
@@ -254,4 +295,10 @@ impl Training<'_> {
             (None, None) => None.context("the training ended without a result"),
         }
     }
+}
+
+/// What the learning rate is multiplied by.
+fn rate_factor(state: &TrainState) -> f64 {
+    let rollbacks = i32::try_from(state.rollbacks.len()).unwrap_or(i32::MAX);
+    state.plateau.factor * ROLLBACK_FACTOR.powi(rollbacks)
 }

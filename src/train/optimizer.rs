@@ -91,6 +91,14 @@ impl OptimizerConfig {
         }
     }
 
+    /// Running averages that it keeps of each weight's gradient.
+    pub fn n_averages(&self) -> u64 {
+        match self {
+            Self::Sgd(config) => u64::from(config.momentum > 0.0),
+            Self::Adam(_) | Self::AdamW(_) => 2,
+        }
+    }
+
     /// Makes the optimizer.
     pub fn init(&self) -> ModuleOptimizer {
         let decay = |penalty: f64| (penalty > 0.0).then(|| WeightDecayConfig::new(penalty as f32));

@@ -1,4 +1,5 @@
-//! Learning-rate schedules: the rate is a pure function of the step, times the plateau's factor.
+//! Learning-rate schedules: the rate is a pure function of the step, times a factor that the plateau
+//! schedule and rollbacks lower.
 
 use std::f64::consts::PI;
 use std::sync::Arc;
@@ -104,20 +105,20 @@ pub struct Schedule {
     total_steps: u64,
     /// Steps taken.
     step: u64,
-    factor: PlateauFactor,
+    factor: RateFactor,
 }
 
-/// What the plateau schedule has multiplied the rate by so far; the epoch loop sets it.
+/// What the plateau schedule and rollbacks have multiplied the rate by so far; the epoch loop sets it.
 #[derive(Clone, Debug)]
-pub struct PlateauFactor(Arc<AtomicU64>);
+pub struct RateFactor(Arc<AtomicU64>);
 
-impl Default for PlateauFactor {
+impl Default for RateFactor {
     fn default() -> Self {
         Self(Arc::new(AtomicU64::new(1f64.to_bits())))
     }
 }
 
-impl PlateauFactor {
+impl RateFactor {
     /// Sets the factor from the next step on.
     pub fn set(&self, factor: f64) {
         self.0.store(factor.to_bits(), Ordering::Release);
@@ -135,7 +136,7 @@ impl Schedule {
         peak: f64,
         steps_per_epoch: u64,
         epochs: u64,
-        factor: PlateauFactor,
+        factor: RateFactor,
     ) -> Self {
         Self {
             config: config.clone(),
@@ -152,8 +153,7 @@ impl Schedule {
         let total = self.total_steps.max(1) as f64;
         let at = (step as f64).min(total);
         let fraction = match &self.config {
-            ScheduleConfig::Constant(_) => 1.0,
-            ScheduleConfig::ReduceOnPlateau(_) => self.factor.get(),
+            ScheduleConfig::Constant(_) | ScheduleConfig::ReduceOnPlateau(_) => 1.0,
             ScheduleConfig::Cosine(cosine) => {
                 let warmup = cosine.warmup_epochs * self.steps_per_epoch as f64;
                 if at < warmup {
@@ -174,7 +174,7 @@ impl Schedule {
                 }
             }
         };
-        self.peak * fraction
+        self.peak * fraction * self.factor.get()
     }
 }
 
@@ -207,13 +207,7 @@ mod tests {
     use super::*;
 
     fn rates(config: ScheduleConfig, steps_per_epoch: u64, epochs: u64) -> Vec<f64> {
-        let schedule = Schedule::new(
-            &config,
-            0.1,
-            steps_per_epoch,
-            epochs,
-            PlateauFactor::default(),
-        );
+        let schedule = Schedule::new(&config, 0.1, steps_per_epoch, epochs, RateFactor::default());
         (0..steps_per_epoch * epochs)
             .map(|step| schedule.rate(step))
             .collect()
@@ -245,7 +239,7 @@ mod tests {
     #[test]
     fn a_record_brings_the_step_back() {
         let config = ScheduleConfig::Cosine(CosineConfig::default());
-        let mut first = Schedule::new(&config, 0.1, 10, 2, PlateauFactor::default());
+        let mut first = Schedule::new(&config, 0.1, 10, 2, RateFactor::default());
         let mut second = first.clone();
         for _ in 0..7 {
             first.step();
@@ -255,8 +249,8 @@ mod tests {
     }
 
     #[test]
-    fn the_plateau_factor_multiplies() {
-        let factor = PlateauFactor::default();
+    fn the_factor_multiplies() {
+        let factor = RateFactor::default();
         let config = ScheduleConfig::ReduceOnPlateau(ReduceOnPlateauConfig::default());
         let schedule = Schedule::new(&config, 0.1, 10, 2, factor.clone());
         assert_eq!(schedule.rate(3), 0.1);

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use burn::tensor::Device;
 use burn::train::metric::store::EventStoreClient;
 use burn::train::{
@@ -13,13 +13,13 @@ use burn::train::{
     TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
 };
 
-use super::checkpoint::{STATE_FILE, Slot};
+use super::checkpoint::{CONFIG_FILE, PartError, STATE_FILE, Slot};
 use super::early_stopping::{EarlyStoppingConfig, observe_plateau};
-use super::metrics::{StepOutput, Sums, accuracy, images, mean_loss};
+use super::metrics::{ReadError, StepOutput, Sums, accuracy, images, mean_loss};
 use super::progress::Progress;
-use super::schedule::{PlateauFactor, ReduceOnPlateauConfig};
+use super::schedule::{RateFactor, ReduceOnPlateauConfig};
 use super::step::Trainee;
-use super::{Ended, StopFlag};
+use super::{Diverged, Ended, StopFlag, rate_factor};
 use crate::data::loader::Cursor;
 use crate::run::RunFolder;
 use crate::run::checkpoints::{Meta, Pointer, Store};
@@ -29,13 +29,18 @@ use crate::run::records::{self, EpochRow, EpochTotals, TrainState};
 pub(super) struct EpochLoop {
     pub(super) epochs: u64,
     pub(super) batch_size: u64,
+    /// Longest time between two checkpoints within an epoch.
+    pub(super) save_every: Option<Duration>,
+    /// Whether there is a checkpoint of the state it starts with.
+    pub(super) resumed: bool,
     pub(super) early_stopping: EarlyStoppingConfig,
     pub(super) plateau: Option<(ReduceOnPlateauConfig, f64)>,
-    pub(super) factor: PlateauFactor,
+    pub(super) factor: RateFactor,
     pub(super) cursor: Cursor,
     pub(super) slot: Slot,
     pub(super) run: RunFolder,
     pub(super) config_sha256: String,
+    pub(super) config_toml: String,
     pub(super) data_sha256: String,
     pub(super) progress: Progress,
     pub(super) stop: StopFlag,
@@ -58,7 +63,8 @@ impl SupervisedLearningStrategy<Trainee> for EpochLoop {
         _starting_epoch: usize,
     ) -> (Trainee, SupervisedTrainingEventProcessor<Trainee>) {
         learner.fork(&self.device.clone().autodiff());
-        let lock = |error: PoisonError<_>| error.into_inner();
+        let unpoison = PoisonError::into_inner;
+        let state = self.state.lock().unwrap_or_else(unpoison).clone();
         let mut pass = Pass {
             settings: self,
             learner,
@@ -68,9 +74,17 @@ impl SupervisedLearningStrategy<Trainee> for EpochLoop {
             checkpointer: components.checkpointer,
             event_store: components.event_store,
             interrupter: components.interrupter,
-            state: self.state.lock().unwrap_or_else(lock).clone(),
+            saved: self.resumed.then_some(state.step),
+            last_save: Instant::now(),
+            clock: Instant::now(),
+            epoch: (state.epoch, state.epoch_start()),
+            state,
         };
-        let ended = pass.run();
+        // A divergence goes through the code as an error, and is none for burn-train's caller.
+        let ended = pass.run().or_else(|error| match error.downcast() {
+            Ok(diverged) => Ok(Ended::Diverged(diverged)),
+            Err(error) => Err(error),
+        });
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = pass.state;
         *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
         (pass.learner.model(), pass.processor)
@@ -88,20 +102,31 @@ struct Pass<'a> {
     event_store: Arc<EventStoreClient>,
     interrupter: Interrupter,
     state: TrainState,
+    /// The step of the newest checkpoint.
+    saved: Option<u64>,
+    last_save: Instant,
+    /// The epoch that is trained or validated, and the step at which it began: the state is a line
+    /// ahead when that epoch is saved.
+    epoch: (u64, u64),
+    /// What has run since the state's `epoch_seconds` were brought up to date.
+    clock: Instant,
 }
 
 impl Pass<'_> {
     fn run(&mut self) -> Result<Ended> {
+        // A checkpoint of the untrained model shows before any work that the disk takes one, and is
+        // what a divergence in the first epoch goes back to.
+        self.save()?;
         while !self.state.finished {
-            let started = Instant::now();
+            self.clock = Instant::now();
             let whole = self.train_epoch()?;
             // An epoch whose steps are all done is also validated: that is short, and then the
             // checkpoint stands between two epochs.
-            let valid = if whole { Some(self.validate()?) } else { None };
-            self.state.epoch_seconds += started.elapsed().as_secs_f64();
-            match valid {
-                Some(valid) => self.end_epoch(valid)?,
-                None => self.save()?,
+            if whole {
+                let valid = self.validate()?;
+                self.end_epoch(valid)?;
+            } else {
+                self.save()?;
             }
             if self.must_stop() && !self.state.finished {
                 return Ok(Ended::Stopped);
@@ -118,6 +143,7 @@ impl Pass<'_> {
     fn train_epoch(&mut self) -> Result<bool> {
         let epoch = self.state.epoch;
         let total = self.train.num_items();
+        self.epoch = (epoch, self.state.epoch_start());
         self.settings.cursor.set(epoch, self.state.batch);
         self.settings.progress.start_epoch(
             epoch,
@@ -129,8 +155,7 @@ impl Pass<'_> {
             epoch_number: epoch as usize,
             total_items: total,
         })?;
-        let base = self.settings.device.clone();
-        let mut sums = Sums::of(&self.state.totals, &base);
+        let mut sums = Sums::of(&self.state.totals, &self.settings.device);
         let mut reported = Instant::now();
         let train = self.train.clone();
         let mut batches = train.iter();
@@ -144,6 +169,10 @@ impl Pass<'_> {
                 }
                 break;
             }
+            if self.is_time_to_save() {
+                self.read_training(&mut sums)?;
+                self.save()?;
+            }
             let Some(batch) = batches.next() else { break };
             let step = self.learner.train_step(batch.context("the next batch")?);
             self.learner.lr_step();
@@ -152,16 +181,36 @@ impl Pass<'_> {
             self.state.batch += 1;
             self.state.step += 1;
             if reported.elapsed() >= REPORT_EVERY {
+                self.read_training(&mut sums)?;
                 let done = batches.progress().items_processed;
-                self.report_training(sums.read()?, done, total)?;
+                self.report_training(self.state.totals, done, total)?;
                 reported = Instant::now();
             }
         }
-        self.state.totals = sums.read().context("reading the epoch's loss")?;
-        self.check_finite(mean_loss(&self.state.totals), "training")?;
+        self.read_training(&mut sums)?;
         self.report_training(self.state.totals, self.state.totals.images as usize, total)?;
         self.train_event(LearnerEvent::EndSplit(epoch as usize))?;
         Ok(whole)
+    }
+
+    fn is_time_to_save(&self) -> bool {
+        let every = self.settings.save_every;
+        every.is_some_and(|every| self.last_save.elapsed() >= every)
+    }
+
+    /// Brings the state's sums up to date.
+    fn read_training(&mut self, sums: &mut Sums) -> Result<()> {
+        match sums.read() {
+            Ok(totals) => {
+                self.state.totals = totals;
+                Ok(())
+            }
+            Err(ReadError::NotFinite { value, steps_since }) => {
+                let what = format!("the training loss is {value}");
+                Err(self.diverged(what, self.state.step - steps_since))
+            }
+            Err(error) => Err(Error::from(error).context("reading the epoch's loss")),
+        }
     }
 
     fn report_training(&mut self, totals: EpochTotals, done: usize, total: usize) -> Result<()> {
@@ -194,17 +243,24 @@ impl Pass<'_> {
             let batch = batch.context("the next validation batch")?;
             InferenceStep::step(&model, batch).add_to(&mut sums);
         }
-        let totals = sums.read().context("reading the validation loss")?;
+        let totals = match sums.read() {
+            Ok(totals) => totals,
+            Err(ReadError::NotFinite { value, .. }) => {
+                let what = format!("the validation loss is {value}");
+                return Err(self.diverged(what, self.state.step));
+            }
+            Err(error) => return Err(Error::from(error).context("reading the validation loss")),
+        };
         let item = TrainingItem::new(StepOutput::Read(totals), images(total, total), None, None);
         self.valid_event(LearnerEvent::ProcessedItem(item))?;
         self.valid_event(LearnerEvent::EndSplit(epoch))?;
         self.train_event(LearnerEvent::EndEpoch(epoch))?;
-        self.check_finite(mean_loss(&totals), "validation")?;
         Ok(totals)
     }
 
     /// The row, the verdicts on best and early stopping, the checkpoint.
     fn end_epoch(&mut self, valid: EpochTotals) -> Result<()> {
+        self.count_seconds();
         let validates = valid.images > 0;
         let (valid_loss, valid_accuracy) = (mean_loss(&valid), accuracy(&valid));
         let mut best = false;
@@ -213,7 +269,7 @@ impl Pass<'_> {
             best = early_stopping.observe(&mut self.state, valid_loss, valid_accuracy);
             if let Some((config, peak)) = &self.settings.plateau {
                 observe_plateau(config, *peak, &mut self.state.plateau, valid_loss);
-                self.settings.factor.set(self.state.plateau.factor);
+                self.settings.factor.set(rate_factor(&self.state));
             }
         }
         let row = EpochRow {
@@ -227,9 +283,6 @@ impl Pass<'_> {
             valid_accuracy: validates.then_some(valid_accuracy),
             best,
         };
-        records::append(&self.settings.run.results(), &row)?;
-        self.settings.progress.row(&row);
-
         let state = &mut self.state;
         state.history.push(row);
         state.epoch += 1;
@@ -238,12 +291,22 @@ impl Pass<'_> {
         state.epoch_seconds = 0.0;
         state.finished =
             state.epoch > self.settings.epochs || self.settings.early_stopping.stops(state);
-        self.save()
+        // The checkpoint first: a row whose epoch cannot be saved is not to be believed. A kill in
+        // between leaves out a row that the checkpoint has, and a resume puts it back.
+        self.save()?;
+        records::append(&self.settings.run.results(), &row)?;
+        self.settings.progress.row(&row);
+        Ok(())
     }
 
     /// Writes a whole checkpoint, then moves the pointers, then deletes what is no longer needed.
     fn save(&mut self) -> Result<()> {
         let step = self.state.step;
+        if self.saved == Some(step) {
+            return Ok(()); // nothing was done since
+        }
+        self.count_seconds();
+        let started = Instant::now();
         // burn's running states (batch norm) hold the last update back from a record until somebody
         // asks for the validation model.
         let _ = burn::module::Module::valid(&self.learner.model());
@@ -251,13 +314,24 @@ impl Pass<'_> {
             bail!("this training has no checkpointer");
         };
         checkpointer.checkpoint(&self.learner, step as usize, &self.event_store);
-        let parts = self.settings.slot.take()?;
+        let parts = self
+            .settings
+            .slot
+            .take()
+            .map_err(|error| match error.downcast_ref() {
+                Some(PartError::NotFinite(tensor)) => {
+                    self.diverged(format!("{tensor} is not finite"), step)
+                }
+                _ => error,
+            })?;
+        // The time of this save itself is in the next one.
         let state = records::to_json(&self.state)?;
         let mut files: Vec<(&str, &[u8])> = parts
             .iter()
             .map(|(name, bytes)| (*name, &bytes[..]))
             .collect();
         files.push((STATE_FILE, &state));
+        files.push((CONFIG_FILE, self.settings.config_toml.as_bytes()));
 
         let store = Store::new(&self.settings.run.root);
         let meta = Meta {
@@ -273,26 +347,29 @@ impl Pass<'_> {
         if let Some(best) = best {
             store.point(Pointer::Best, best)?;
         }
-        let keep: Vec<u64> = best.into_iter().chain([step]).collect();
-        store.prune(&keep)?;
+        let keep = [step, self.state.epoch_start()].into_iter().chain(best);
+        store.prune(&keep.collect::<Vec<_>>())?;
+        self.saved = Some(step);
+        self.last_save = Instant::now();
+        self.clock = Instant::now();
+        self.state.checkpoint_seconds += started.elapsed().as_secs_f64();
         Ok(())
     }
 
-    fn check_finite(&self, loss: f64, of: &str) -> Result<()> {
-        if loss.is_finite() {
-            return Ok(());
-        }
-        let last = Store::new(&self.settings.run.root).pointed(Pointer::Last);
-        let kept = match last {
-            Some(step) => format!("The checkpoint of step {step} is kept."),
-            None => "There is no checkpoint yet.".to_owned(),
-        };
-        bail!(
-            "the {of} loss is {loss} at step {} (epoch {})\nhint: {kept} Try a smaller \
-             optimizer.learning_rate, or train.clip_norm = 1.0",
-            self.state.step,
-            self.state.epoch
-        );
+    /// Brings the state's clock up to date.
+    fn count_seconds(&mut self) {
+        self.state.epoch_seconds += self.clock.elapsed().as_secs_f64();
+        self.clock = Instant::now();
+    }
+
+    fn diverged(&self, what: String, step: u64) -> Error {
+        let (epoch, epoch_start) = self.epoch;
+        Error::new(Diverged {
+            what,
+            step,
+            epoch,
+            epoch_start,
+        })
     }
 
     fn must_stop(&self) -> bool {

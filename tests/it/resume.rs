@@ -76,7 +76,7 @@ fn train(make: &dyn Fn() -> Experiment, stops: &[u64]) -> Trained {
         assert_eq!(ended, Ended::Stopped);
         let point = ResumePoint::find(&run).unwrap();
         assert!(point.damaged.is_empty());
-        assert_eq!(point.state, state);
+        assert_eq!(without_clock(&point.state), without_clock(&state));
         let experiment = make();
         experiment.check_made(&point.checkpoint).unwrap();
         let start = Some((point.checkpoint, point.state));
@@ -95,6 +95,9 @@ fn without_clock(state: &TrainState) -> TrainState {
     for row in &mut state.history {
         row.seconds = 0.0;
     }
+    state.epoch_seconds = 0.0;
+    state.checkpoint_seconds = 0.0;
+    state.starts.clear();
     state
 }
 
@@ -103,7 +106,7 @@ fn files(trained: &Trained) -> Vec<(String, Vec<u8>)> {
         .load(trained.state.step)
         .unwrap();
     let files = checkpoint.files.into_iter();
-    files.filter(|(name, _)| name != "state.json").collect()
+    files.filter(|(name, _)| name.ends_with(".bpk")).collect()
 }
 
 fn resumes_exactly(device: &str) {
@@ -152,20 +155,22 @@ fn a_resumed_run_goes_on_on_wgpu() {
     let Some(device) = devices::gpu_choice() else {
         return devices::skip("a_resumed_run_goes_on_on_wgpu");
     };
-    // Small differences between two runs may end one of them early: not here.
-    let toml = TOML.replace("patience = 2", "patience = 0");
+    // Small differences between two runs may end one of them early: not here. And Mesa's software
+    // adapter adds no more than 65,535 numbers (75 x 28 x 28 are fewer).
+    let toml = TOML
+        .replace("patience = 2", "patience = 0")
+        .replace("batch_size = 150", "batch_size = 75")
+        .replace("epochs = 3", "epochs = 2");
     let make = || experiment(&toml, &device, None);
     let whole = train(&make, &[]);
-    let resumed = train(&make, &[STEPS_PER_EPOCH]);
-    for (resumed, whole) in resumed
-        .state
-        .history
-        .iter()
-        .zip(&whole.state.history)
-        .take(2)
-    {
-        let difference = (resumed.train_loss - whole.train_loss).abs();
-        assert!(difference < 1e-3, "{resumed:?} {whole:?}");
+    let resumed = train(&make, &[2 * STEPS_PER_EPOCH]);
+    let on_flex = train(&|| experiment(&toml, "cpu", None), &[]);
+    for (other, tolerance) in [(resumed, 1e-3), (on_flex, 1e-2)] {
+        let rows = other.state.history.iter().zip(&whole.state.history);
+        for (other, whole) in rows {
+            let difference = (other.train_loss - whole.train_loss).abs();
+            assert!(difference < tolerance, "{other:?} {whole:?}");
+        }
     }
 }
 
@@ -200,7 +205,10 @@ fn changed_weights_keys_or_data_are_refused() {
     let checkpoint = ResumePoint::find(&run).unwrap().checkpoint;
     let other_seed = experiment(&TOML.replace("seed = 5", "seed = 6"), "cpu", None);
     let error = other_seed.check_made(&checkpoint).unwrap_err().to_string();
-    assert!(error.contains("config.toml was changed"), "{error}");
+    assert!(
+        error.contains("in what fixes the weights:\n  seed: 5 -> 6"),
+        "{error}"
+    );
     let data = handful();
     let other_data = TOML.replace("\"sample\"", &format!("\"{}\"", data.path().display()));
     let other_data = experiment(&other_data, "cpu", None);

@@ -147,16 +147,32 @@ fn without_a_whole_one_the_error_tells_what_was_found() {
 }
 
 #[test]
-fn a_whole_step_is_kept_and_a_damaged_one_replaced() {
+fn an_equal_step_is_kept_and_any_other_replaced() {
     let (run, store) = store_with(&[10]);
+    let manifest = store.step_folder(10).join("manifest.json");
+    let written = || fs::metadata(&manifest).unwrap().modified().unwrap();
+    let first = written();
+    store.write(&meta(10), &FILES).unwrap();
+    assert_eq!(written(), first);
     store.write(&meta(10), &[("model.bin", b"other")]).unwrap();
+    assert_eq!(store.load(10).unwrap().file("model.bin").unwrap(), b"other");
+    fs::write(store.step_folder(10).join("model.bin"), "broken!").unwrap();
+    store.write(&meta(10), &FILES).unwrap();
     assert_eq!(
         store.load(10).unwrap().file("model.bin").unwrap(),
         b"weights"
     );
-    fs::write(store.step_folder(10).join("model.bin"), "broken!").unwrap();
-    store.write(&meta(10), &[("model.bin", b"other")]).unwrap();
-    assert_eq!(store.load(10).unwrap().file("model.bin").unwrap(), b"other");
+    assert_eq!(
+        names(&run.path().join("checkpoints")),
+        BTreeSet::from(["step-10".to_owned()])
+    );
+}
+
+#[test]
+fn what_comes_after_a_step_can_be_taken_back() {
+    let (run, store) = store_with(&[10, 20, 30]);
+    store.remove_after(10).unwrap();
+    assert_eq!(store.steps().unwrap(), [10]);
     assert_eq!(
         names(&run.path().join("checkpoints")),
         BTreeSet::from(["step-10".to_owned()])
