@@ -35,6 +35,11 @@ pub enum Command {
     Resume(ResumeArgs),
     /// Measure a trained model: loss, accuracy, a report per class, the confusion matrix
     Evaluate(EvaluateArgs),
+    /// Check a run folder: checksums of every checkpoint, results.csv, that best and last are there
+    ///
+    /// With --exact it also trains the run again from its config, killed once on the way, and
+    /// compares the weights, the optimizer's state and results.csv byte by byte.
+    Verify(VerifyArgs),
     /// Show the data: where it comes from, its shape, class counts, pixel statistics
     Data(DataArgs),
     /// List the devices that weft can train on
@@ -65,9 +70,8 @@ pub struct TrainArgs {
     /// Print the whole config that would be used, every key, and stop
     #[arg(long)]
     pub print_config: bool,
-    /// Stop with a checkpoint after this step
-    #[arg(long, value_name = "STEP", hide = true)]
-    pub stop_at_step: Option<u64>,
+    #[command(flatten)]
+    pub drill: DrillArgs,
     #[command(flatten)]
     pub display: DisplayArgs,
 }
@@ -86,13 +90,36 @@ pub struct ResumeArgs {
     /// changed within a run. The change is kept in the run's config.toml and in its checkpoints.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub assignments: Vec<String>,
-    /// Stop with a checkpoint after this step
-    #[arg(long, value_name = "STEP", hide = true)]
-    pub stop_at_step: Option<u64>,
+    #[command(flatten)]
+    pub drill: DrillArgs,
     #[command(flatten)]
     pub place: PlaceArgs,
     #[command(flatten)]
     pub display: DisplayArgs,
+}
+
+/// Ends that a replay and tests ask for.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct DrillArgs {
+    /// Stop with a checkpoint after this step
+    #[arg(long, value_name = "STEP", hide = true)]
+    pub stop_at_step: Option<u64>,
+    /// Kill this process, as kill -9 does, after this step
+    #[arg(long, value_name = "STEP", hide = true)]
+    pub kill_at_step: Option<u64>,
+}
+
+/// Arguments of `weft verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Run folder, such as runs/quickstart
+    pub run: PathBuf,
+    /// Train the run again, kill that once, resume it, and compare every byte (CPU runs only)
+    #[arg(long)]
+    pub exact: bool,
+    /// Folder with the four IDX files of the data set, plain or .gz [default: $WEFT_DATA]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
 }
 
 /// Where the images come from and where the tensors live.

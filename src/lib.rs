@@ -11,8 +11,10 @@ pub mod experiment;
 pub mod kernels;
 pub mod model;
 pub mod random;
+pub mod replay;
 pub mod run;
 pub mod train;
+pub mod verify;
 
 /// Where weft keeps what can be made again: downloads, compiled kernels. `WEFT_CACHE` moves it.
 pub fn cache_folder() -> Option<std::path::PathBuf> {

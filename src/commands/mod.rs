@@ -7,6 +7,7 @@ mod evaluate;
 mod resume;
 mod train;
 mod training;
+mod verify;
 
 use std::io::Write;
 use std::panic::PanicHookInfo;
@@ -24,6 +25,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Train(args) => train::run(args),
         Command::Resume(args) => resume::run(args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Data(args) => data::run(&args),
         Command::Devices => {
             devices::run();

@@ -75,7 +75,7 @@ pub(super) fn run(args: ResumeArgs) -> Result<ExitCode> {
     }
     shown.say("");
     let start = point.map(|point| (point.checkpoint, point.state));
-    let code = training::train_and_report(&experiment, &run, start, args.stop_at_step, &shown);
+    let code = training::train_and_report(&experiment, &run, start, args.drill, &shown);
     drop(lock);
     code
 }

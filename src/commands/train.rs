@@ -37,7 +37,7 @@ pub(super) fn run(args: TrainArgs) -> Result<ExitCode> {
     let lock = run.lock()?;
     experiment.describe(&run, std::env::args().collect())?;
     shown.introduce(&experiment, &run);
-    let code = training::train_and_report(&experiment, &run, None, args.stop_at_step, &shown);
+    let code = training::train_and_report(&experiment, &run, None, args.drill, &shown);
     drop(lock);
     code
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{say, warn};
-use crate::cli::DisplayArgs;
+use crate::cli::{DisplayArgs, DrillArgs};
 use crate::config::ExperimentConfig;
 use crate::device::{self, Selected};
 use crate::evaluate::Outcome;
@@ -100,10 +100,12 @@ pub(super) fn train_and_report(
     experiment: &Experiment,
     run: &RunFolder,
     resume: Option<(Checkpoint, TrainState)>,
-    stop_at_step: Option<u64>,
+    drill: DrillArgs,
     shown: &Shown,
 ) -> Result<ExitCode> {
-    let stop = watch_signals(stop_at_step.map_or_else(StopFlag::default, StopFlag::at_step))?;
+    let stop = StopFlag::at_step(drill.stop_at_step.unwrap_or(u64::MAX))
+        .and_kill_at(drill.kill_at_step.unwrap_or(u64::MAX));
+    let stop = watch_signals(stop)?;
     let warming_up = experiment.device.adapter.as_ref().map(|_| {
         let kept = device::kernel_cache().map(|folder| format!(", kept in {}", folder.display()));
         format!(
@@ -125,7 +127,7 @@ pub(super) fn train_and_report(
             state.step,
             run.root.display()
         ));
-        if stop_at_step.is_some() && stop.signal().is_none() {
+        if drill.stop_at_step.is_some() && stop.signal().is_none() {
             return Ok(ExitCode::SUCCESS);
         }
         // Without a signal it was the dashboard's own key.

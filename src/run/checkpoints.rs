@@ -245,6 +245,18 @@ impl Store {
         Ok(steps)
     }
 
+    /// What processes that were killed left behind, by name.
+    pub fn leftovers(&self) -> Result<Vec<String>> {
+        let mut names: Vec<String> = self
+            .entries()?
+            .into_iter()
+            .map(|entry| entry.name)
+            .collect();
+        names.retain(|name| is_leftover(name));
+        names.sort_unstable();
+        Ok(names)
+    }
+
     /// The newest checkpoint that verifies, and the newer ones that do not.
     pub fn latest_whole(&self) -> Result<(Checkpoint, Vec<Damaged>)> {
         let mut damaged = Vec::new();
@@ -277,12 +289,8 @@ impl Store {
     /// Deletes the checkpoints that are not in `keep`, and what kills left behind. The two newest
     /// whole ones and those that `best` and `last` name always stay. Returns the deleted steps.
     pub fn prune(&self, keep: &[u64]) -> Result<Vec<u64>> {
-        for leftover in self
-            .entries()?
-            .iter()
-            .filter(|entry| is_leftover(&entry.name))
-        {
-            remove(&self.folder.join(&leftover.name))?;
+        for leftover in self.leftovers()? {
+            remove(&self.folder.join(leftover))?;
         }
         let steps = self.steps()?;
         let newest = steps

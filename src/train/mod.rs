@@ -115,6 +115,7 @@ pub struct Diverged {
 pub struct StopFlag {
     signal: Arc<AtomicUsize>,
     step: u64,
+    kill_step: u64,
 }
 
 impl Default for StopFlag {
@@ -129,7 +130,14 @@ impl StopFlag {
         Self {
             signal: Arc::default(),
             step,
+            kill_step: u64::MAX,
         }
+    }
+
+    /// The same flag, and the process is killed once this many steps are done: for drills.
+    #[must_use]
+    pub fn and_kill_at(self, kill_step: u64) -> Self {
+        Self { kill_step, ..self }
     }
 
     /// The number of the signal that was caught, if any.
@@ -146,8 +154,18 @@ impl StopFlag {
     }
 
     fn is_up(&self, steps_done: u64) -> bool {
+        if steps_done >= self.kill_step {
+            kill_this_process();
+        }
         self.signal().is_some() || steps_done >= self.step
     }
+}
+
+/// As `kill -9` does: no handler runs, nothing is flushed.
+fn kill_this_process() -> ! {
+    #[cfg(unix)]
+    let _ = signal_hook::low_level::raise(9); // SIGKILL
+    std::process::abort()
 }
 
 /// The two splits of a training, on its device.
