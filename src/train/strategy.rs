@@ -74,7 +74,7 @@ impl SupervisedLearningStrategy<Trainee> for EpochLoop {
             checkpointer: components.checkpointer,
             event_store: components.event_store,
             interrupter: components.interrupter,
-            saved: self.resumed.then_some(state.step),
+            saved: self.resumed.then_some((state.step, state.epoch)),
             last_save: Instant::now(),
             clock: Instant::now(),
             epoch: (state.epoch, state.epoch_start()),
@@ -102,8 +102,8 @@ struct Pass<'a> {
     event_store: Arc<EventStoreClient>,
     interrupter: Interrupter,
     state: TrainState,
-    /// The step of the newest checkpoint.
-    saved: Option<u64>,
+    /// Step and epoch of the newest checkpoint.
+    saved: Option<(u64, u64)>,
     last_save: Instant,
     /// The epoch that is trained or validated, and the step at which it began: the state is a line
     /// ahead when that epoch is saved.
@@ -162,7 +162,7 @@ impl Pass<'_> {
         let mut whole = true;
         loop {
             if self.must_stop() {
-                whole = self.state.batch * self.settings.batch_size >= total as u64;
+                whole = self.is_epoch_done();
                 if self.settings.stop.signal().is_some() {
                     let note = "stopping: a checkpoint is being saved (once more leaves at once)";
                     self.settings.progress.note(note);
@@ -193,9 +193,15 @@ impl Pass<'_> {
         Ok(whole)
     }
 
+    fn is_epoch_done(&self) -> bool {
+        self.state.batch * self.settings.batch_size >= self.train.num_items() as u64
+    }
+
+    /// Not after an epoch's last step: that one is saved when it has been validated, and a step has
+    /// one checkpoint.
     fn is_time_to_save(&self) -> bool {
         let every = self.settings.save_every;
-        every.is_some_and(|every| self.last_save.elapsed() >= every)
+        every.is_some_and(|every| self.last_save.elapsed() >= every) && !self.is_epoch_done()
     }
 
     /// Brings the state's sums up to date.
@@ -302,7 +308,7 @@ impl Pass<'_> {
     /// Writes a whole checkpoint, then moves the pointers, then deletes what is no longer needed.
     fn save(&mut self) -> Result<()> {
         let step = self.state.step;
-        if self.saved == Some(step) {
+        if self.saved == Some((step, self.state.epoch)) {
             return Ok(()); // nothing was done since
         }
         self.count_seconds();
@@ -349,7 +355,7 @@ impl Pass<'_> {
         }
         let keep = [step, self.state.epoch_start()].into_iter().chain(best);
         store.prune(&keep.collect::<Vec<_>>())?;
-        self.saved = Some(step);
+        self.saved = Some((step, self.state.epoch));
         self.last_save = Instant::now();
         self.clock = Instant::now();
         self.state.checkpoint_seconds += started.elapsed().as_secs_f64();

@@ -1,0 +1,14 @@
+//! What must not go wrong, made to go wrong: one crate, a module per kind of fault. A comment on top
+//! of each says what it proves.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot set up its case should fail there"
+)]
+
+mod common;
+mod divergence;
+mod kills;
+mod runs;
+mod tiny;
+mod verify;
+mod writes;
