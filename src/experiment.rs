@@ -16,7 +16,7 @@ use crate::evaluate::{self, Outcome};
 use crate::model::InputShape;
 use crate::run::checkpoints::{Checkpoint, Damaged, Pointer, Store, sha256_hex};
 use crate::run::records::{self, Change, Environment, Evaluation, Rollback, Start, TrainState};
-use crate::run::{RunFolder, atomic, disk};
+use crate::run::{RunFolder, disk};
 use crate::train::checkpoint::{CONFIG_FILE, Part, STATE_FILE};
 use crate::train::progress::Progress;
 use crate::train::step::Trainee;
@@ -346,7 +346,7 @@ impl Experiment {
         };
         records::write_json(&run.environment(), &environment)?;
         // Last: it is what makes the folder a run.
-        atomic::write_file(&run.config(), self.resolved_config()?.to_toml()?.as_bytes())?;
+        records::write_text(&run.config(), &self.resolved_config()?.to_toml()?)?;
         Ok(())
     }
 
@@ -474,6 +474,17 @@ impl ResumePoint {
             state,
             damaged,
         })
+    }
+
+    /// Brings back what may have been lost after the checkpoint was written, and takes away what came
+    /// after it: rows of results.csv, the pointers.
+    pub fn mend(&self, run: &RunFolder) -> Result<()> {
+        let store = Store::new(&run.root);
+        store.point(Pointer::Last, self.state.step)?;
+        if let Some(best) = &self.state.best {
+            store.point(Pointer::Best, best.step)?;
+        }
+        Ok(records::restore(&run.results(), &self.state.history)?)
     }
 
     /// The same, or None for a run that ended before it had saved anything.

@@ -11,7 +11,7 @@ use crate::config::{ExperimentConfig, Loaded};
 use crate::device::DeviceChoice;
 use crate::experiment::{Experiment, ResumePoint, config_of};
 use crate::run::records::TrainState;
-use crate::run::{RunFolder, atomic, records};
+use crate::run::{RunFolder, records};
 
 pub(super) fn run(args: ResumeArgs) -> Result<ExitCode> {
     let shown = Shown::new(&args.display)?;
@@ -29,7 +29,7 @@ pub(super) fn run(args: ResumeArgs) -> Result<ExitCode> {
         plan(&mut loaded.config, &mut point.state, args.epochs, &run)?;
         if point.state.finished {
             refuse_changes(&loaded.config, point)?;
-            records::restore(&run.results(), &point.state.history)?;
+            point.mend(&run)?;
             shown.say(&finished(&loaded.config, &point.state, &run));
             return Ok(ExitCode::SUCCESS);
         }
@@ -52,12 +52,12 @@ pub(super) fn run(args: ResumeArgs) -> Result<ExitCode> {
 
     // Nothing is changed on disk before everything has been checked.
     if experiment.config != before {
-        atomic::write_file(&run.config(), experiment.config.to_toml()?.as_bytes())?;
+        records::write_text(&run.config(), &experiment.config.to_toml()?)?;
     }
     shown.introduce(&experiment, &run);
     match &point {
         Some(point) => {
-            records::restore(&run.results(), &point.state.history)?;
+            point.mend(&run)?;
             let from = point.checkpoint.folder.display();
             let (epoch, batch) = (point.state.epoch, point.state.batch);
             shown.say(&format!("from    {from} (epoch {epoch}, batch {batch})"));

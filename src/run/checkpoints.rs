@@ -104,8 +104,8 @@ pub enum CheckpointError {
     )]
     FileName(String),
     #[error(
-        "cannot {action} {}: {source}\nhint: check that the disk has room and that you may write",
-        .path.display()
+        "cannot {action} {}: {source}\nhint: {}",
+        .path.display(), disk::remedy(.source)
     )]
     Io {
         action: &'static str,
@@ -115,7 +115,7 @@ pub enum CheckpointError {
     #[error(
         "checkpoint {} was not saved: cannot {action} {}: {source}; it takes {bytes} bytes{}\nhint: \
          {}, then `weft resume {}`: {}",
-        step_name(*.step), .path.display(), free(.folder), remedy(.source), run_of(.folder), kept(.folder)
+        step_name(*.step), .path.display(), free(.folder), disk::remedy(.source), run_of(.folder), kept(.folder)
     )]
     Save {
         step: u64,
@@ -273,7 +273,11 @@ impl Store {
         })
     }
 
+    /// Sets a pointer. One that is right already is left alone.
     pub fn point(&self, pointer: Pointer, step: u64) -> Result<()> {
+        if self.pointed(pointer) == Some(step) {
+            return Ok(());
+        }
         let path = self.folder.join(pointer.file_name());
         atomic::write_file(&path, format!("{}\n", step_name(step)).as_bytes())
             .map_err(io_error("write", &path))
@@ -556,16 +560,6 @@ fn free(folder: &Path) -> String {
     match disk::free_bytes(atomic::parent(folder)) {
         Some(bytes) => format!(", and {bytes} are free"),
         None => String::new(),
-    }
-}
-
-fn remedy(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::StorageFull => "make room on the disk",
-        io::ErrorKind::QuotaExceeded => "make room in your quota",
-        io::ErrorKind::ReadOnlyFilesystem => "make the file system writable",
-        io::ErrorKind::PermissionDenied => "make the folder writable",
-        _ => "check the disk",
     }
 }
 

@@ -152,6 +152,19 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+/// What a person does about an error of the disk.
+#[must_use]
+pub fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => "make room on the disk",
+        io::ErrorKind::QuotaExceeded => "make room in your quota",
+        io::ErrorKind::ReadOnlyFilesystem => "make the file system writable",
+        io::ErrorKind::PermissionDenied => "make the folder writable",
+        io::ErrorKind::NotFound => "check that it exists",
+        _ => "check the disk",
+    }
+}
+
 /// Bytes that may still be written where `path` lies. None where the system does not tell.
 #[must_use]
 pub fn free_bytes(path: &Path) -> Option<u64> {

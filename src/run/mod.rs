@@ -22,8 +22,8 @@ pub enum RunError {
     #[error("{0:?} cannot be the name of a run: {1}\nhint: use letters, digits, `-`, `_` and `.`")]
     Name(String, &'static str),
     #[error(
-        "cannot create {}: {source}\nhint: choose a folder in which you may write",
-        .path.display()
+        "cannot create {}: {source}\nhint: {}, or choose another folder",
+        .path.display(), disk::remedy(.source)
     )]
     Create { path: PathBuf, source: io::Error },
     #[error("{}: not a run folder: {missing}\nhint: {hint}", .path.display())]
@@ -39,8 +39,8 @@ pub enum RunError {
     Locked { path: PathBuf, holder: String },
     #[error(
         "cannot lock {}: {source}\n\
-         hint: check that you may write there, and that the disk has file locks",
-        .path.display()
+         hint: {}, and check that it has file locks",
+        .path.display(), disk::remedy(.source)
     )]
     Lock { path: PathBuf, source: io::Error },
 }

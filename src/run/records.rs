@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::atomic;
+use super::{atomic, disk};
 use crate::evaluate::confusion::Confusion;
 
 pub const STATE_SCHEMA: u32 = 2;
@@ -221,7 +221,7 @@ pub struct Evaluation {
 
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    #[error("{}: {source}\nhint: check that it exists and that you may use it", .path.display())]
+    #[error("{}{source}\nhint: {}", named(.path, .source), disk::remedy(.source))]
     Io { path: PathBuf, source: io::Error },
     #[error("{}: not a record that this weft reads: {reason}\nhint: {hint}", .path.display())]
     Invalid {
@@ -238,6 +238,11 @@ pub fn to_json(record: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec_pretty(record)?;
     bytes.push(b'\n');
     Ok(bytes)
+}
+
+/// Writes a file that is no record, such as config.toml.
+pub fn write_text(path: &Path, text: &str) -> Result<()> {
+    atomic::write_file(path, text.as_bytes()).map_err(io_error(path))
 }
 
 pub fn write_json(path: &Path, record: &impl Serialize) -> Result<()> {
@@ -368,6 +373,16 @@ fn read_or_empty(path: &Path) -> Result<String> {
 /// Up to the last newline: what stands after it was torn by a kill.
 fn whole_lines(text: &str) -> &str {
     text.rfind('\n').map_or("", |last| &text[..=last])
+}
+
+/// The path, unless the error names it.
+fn named(path: &Path, source: &io::Error) -> String {
+    let path = path.display().to_string();
+    if source.to_string().contains(&path) {
+        String::new()
+    } else {
+        path + ": "
+    }
 }
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> RecordError {

@@ -96,7 +96,7 @@ fn kill_at_random(n_runs: u32, n_kills: u32, seed: u64) {
         "{kills} kills at random moments in {n_runs} runs, 0 ends differ; they met {met:?}"
     ));
     assert!(
-        met.amid > kills / 4,
+        met.amid > kills / 10,
         "too few kills met a run at work: {met:?}"
     );
 }

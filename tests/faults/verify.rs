@@ -1,1 +1,168 @@
-//! x
+//! Proves that `weft verify` finds what is wrong and nothing else, and that its exact replay is a
+//! comparison that can fail.
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use crate::common::{assert_orderly, copy_folder, weft};
+use crate::tiny::{Tiny, succeed};
+
+fn verify(run: &Path, more: &[&str]) -> Output {
+    weft().arg("verify").arg(run).args(more).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn each_kind_of_damage_is_found() {
+    let tiny = Tiny::new();
+    let place = tiny.place();
+    succeed(&mut tiny.train(place.path(), &[]));
+    let whole = place.path().join("tiny");
+    let output = verify(&whole, &[]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(text(&output).contains("is whole: "), "{}", text(&output));
+
+    let newest = weft::run::checkpoints::Store::new(&whole)
+        .latest_whole()
+        .unwrap()
+        .0;
+    let step = format!("checkpoints/step-{}", newest.manifest.step);
+    let in_step = |file: &str| format!("{step}/{file}");
+    let damages: Vec<(&str, Box<dyn Fn(&Path)>)> = vec![
+        (
+            "model.bpk has SHA-256",
+            Box::new(|run| flip(&run.join(in_step("model.bpk")))),
+        ),
+        (
+            "manifest.json",
+            Box::new(|run| flip(&run.join(in_step("manifest.json")))),
+        ),
+        (
+            "optimizer.bpk is missing",
+            Box::new(|run| fs::remove_file(run.join(in_step("optimizer.bpk"))).unwrap()),
+        ),
+        (
+            "FAILED  results.csv: it differs",
+            Box::new(|run| {
+                let path = run.join("results.csv");
+                let text = fs::read_to_string(&path).unwrap();
+                fs::write(&path, text.replacen(",0.", ",1.", 1)).unwrap();
+            }),
+        ),
+        (
+            "FAILED  checkpoints/best",
+            Box::new(|run| fs::write(run.join("checkpoints/best"), "step-1\n").unwrap()),
+        ),
+        (
+            "FAILED  checkpoints/best",
+            Box::new(|run| {
+                let store = weft::run::checkpoints::Store::new(run);
+                let best = store
+                    .pointed(weft::run::checkpoints::Pointer::Best)
+                    .unwrap();
+                fs::remove_dir_all(store.step_folder(best)).unwrap();
+            }),
+        ),
+        (
+            "FAILED  config.toml: changed in what fixes the weights: seed: 3 -> 4",
+            Box::new(|run| {
+                let path = run.join("config.toml");
+                let text = fs::read_to_string(&path).unwrap();
+                fs::write(&path, text.replace("seed = 3", "seed = 4")).unwrap();
+            }),
+        ),
+        (
+            "FAILED  environment.json",
+            Box::new(|run| fs::write(run.join("environment.json"), "{").unwrap()),
+        ),
+        (
+            "FAILED  checkpoints: there is none",
+            Box::new(|run| fs::remove_dir_all(run.join("checkpoints")).unwrap()),
+        ),
+    ];
+    for (expected, damage) in damages {
+        let copy = place.path().join("copy");
+        copy_folder(&whole, &copy);
+        damage(&copy);
+        let output = verify(&copy, &[]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "{expected}: {}",
+            text(&output)
+        );
+        assert_orderly(&error);
+        assert!(
+            text(&output).contains(expected),
+            "{expected}: {}",
+            text(&output)
+        );
+        assert!(error.contains(" checks failed\nhint: "), "{error}");
+        fs::remove_dir_all(&copy).unwrap();
+    }
+}
+
+fn flip(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn an_exact_replay_follows_what_was_changed_on_the_way() {
+    let tiny = Tiny::new();
+    let place = tiny.place();
+    let run = place.path().join("tiny");
+    // A whole life: stopped, resumed on another backend, extended, stopped within an epoch.
+    succeed(&mut tiny.train(place.path(), &["--stop-at-step", "5"]));
+    succeed(&mut tiny.resume(
+        place.path(),
+        &["--device", "ndarray", "--stop-at-step", "11"],
+    ));
+    succeed(&mut tiny.resume(place.path(), &[]));
+    succeed(&mut tiny.resume(place.path(), &["--epochs", "5", "--stop-at-step", "30"]));
+    let output = verify(&run, &["--exact"]);
+    let said = text(&output);
+    assert!(output.status.success(), "{said}{output:?}");
+    assert!(said.contains("changed train.epochs: 3 -> 5"), "{said}");
+    for part in [
+        "replay  steps 0 to 5 with --device cpu",
+        "replay  steps 5 to 11 with --device ndarray",
+        "replay  steps 11 to 24 with --device cpu, killed after step 17 and resumed",
+        "replay  steps 24 to 30 with --device cpu",
+        "same    checkpoints/step-30/optimizer.bpk",
+        "same    results.csv but for its seconds",
+        "is the same, byte for byte",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
+fn an_exact_replay_can_fail() {
+    let tiny = Tiny::new();
+    let place = tiny.place();
+    succeed(&mut tiny.train(place.path(), &[]));
+    let run = place.path().join("tiny");
+    // The run is sound, and was trained on other images than the ones that are there now.
+    let images = fs::read_dir(tiny.config().parent().unwrap()).unwrap();
+    let images = images.map(|entry| entry.unwrap().path());
+    for path in images.filter(|path| path.ends_with("train-images-idx3-ubyte")) {
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[100] ^= 0x80;
+        fs::write(&path, bytes).unwrap();
+    }
+    let output = verify(&run, &["--exact"]);
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("is whole") && said.contains("DIFFERS checkpoints/step-24/model.bpk"),
+        "{said}"
+    );
+}
