@@ -1,6 +1,6 @@
 //! A folder of MNIST's four files, read and checked.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,8 @@ use crate::data::idx::{self, Images};
 
 pub(super) const CLASSES_FILE: &str = "classes.txt";
 pub(super) const MAX_CLASSES: usize = 256;
+/// 4 KiB a name: what is longer lists no names.
+const MOST_NAMES_BYTES: u64 = 1 << 20;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabeledImages {
@@ -192,8 +194,21 @@ pub(super) fn raw_file(path: PathBuf, bytes: &[u8]) -> Result<RawFile, DataError
 }
 
 fn read_class_names(path: &Path) -> Result<Option<Vec<String>>, DataError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+    let mut text = String::new();
+    let read =
+        File::open(path).and_then(|file| file.take(MOST_NAMES_BYTES + 1).read_to_string(&mut text));
+    match read {
+        Ok(n_bytes) if n_bytes as u64 > MOST_NAMES_BYTES => {
+            let what = format!(
+                "it has more than {} KiB, and lists class names",
+                MOST_NAMES_BYTES >> 10
+            );
+            return Err(DataError::Read {
+                path: path.to_owned(),
+                reason: io::Error::new(io::ErrorKind::InvalidData, what),
+            });
+        }
+        Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(reason) => {
             return Err(DataError::Read {
@@ -201,7 +216,7 @@ fn read_class_names(path: &Path) -> Result<Option<Vec<String>>, DataError> {
                 reason,
             });
         }
-    };
+    }
     let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
     let names: Vec<String> = lines
         .filter(|line| !line.is_empty())
