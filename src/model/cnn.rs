@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::init::{Initialization, Initializer};
 use super::layers::{Activation, Padding, check_dropout, check_positive, dropout};
+use super::size::{LayerSize, check_depth, check_weights};
 use super::{InputShape, InvalidModel, Mode};
 
 /// Hyper-parameters of a CNN.
@@ -102,6 +103,8 @@ pub struct Block {
 
 impl CnnConfig {
     pub(super) fn validate(&self, input: InputShape) -> Result<(), InvalidModel> {
+        check_depth("blocks", self.blocks.len())?;
+        check_depth("dense", self.dense.len())?;
         for (index, block) in self.blocks.iter().enumerate() {
             let key = |name: &str| format!("blocks[{index}].{name}");
             check_positive(&key("filters"), block.filters)?;
@@ -121,7 +124,37 @@ impl CnnConfig {
             check_positive(&format!("dense[{layer}]"), units)?;
         }
         check_dropout("dense_dropout", self.dense_dropout)?;
-        self.sides(input).map(drop)
+        check_weights(&self.sizes(input)?)
+    }
+
+    fn sizes(&self, input: InputShape) -> Result<Vec<LayerSize>, InvalidModel> {
+        let (mut sizes, mut n_channels) = (Vec::new(), 1);
+        for (index, block) in self.blocks.iter().enumerate() {
+            let (filters, kernel) = (block.filters, block.kernel);
+            let (name, value) = match kernel > filters {
+                true => ("kernel", kernel),
+                false => ("filters", filters),
+            };
+            let sides = [n_channels, filters, kernel, kernel];
+            sizes.push(LayerSize::new(
+                format!("blocks[{index}].{name}"),
+                value,
+                &sides,
+            ));
+            n_channels = filters;
+        }
+        let [height, width] = self.sides(input)?;
+        let mut inputs = vec![n_channels, height, width];
+        let mut last = ("dense".to_owned(), "[]".to_owned());
+        for (layer, &units) in self.dense.iter().enumerate() {
+            last = (format!("dense[{layer}]"), units.to_string());
+            inputs.push(units);
+            sizes.push(LayerSize::new(&last.0, units, &inputs));
+            inputs = vec![units];
+        }
+        inputs.push(input.n_classes);
+        sizes.push(LayerSize::new(last.0, last.1, &inputs));
+        Ok(sizes)
     }
 
     /// Height and width after the blocks.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::init::{Initialization, Initializer};
 use super::layers::{Activation, check_dropout, check_positive, dropout};
+use super::size::{LayerSize, check_depth, check_weights};
 use super::{InputShape, InvalidModel, Mode};
 
 /// Hyper-parameters of an MLP.
@@ -49,11 +50,23 @@ pub struct Mlp {
 }
 
 impl MlpConfig {
-    pub(super) fn validate(&self) -> Result<(), InvalidModel> {
+    pub(super) fn validate(&self, input: InputShape) -> Result<(), InvalidModel> {
+        check_depth("hidden", self.hidden.len())?;
         for (layer, &units) in self.hidden.iter().enumerate() {
             check_positive(&format!("hidden[{layer}]"), units)?;
         }
-        check_dropout("dropout", self.dropout)
+        check_dropout("dropout", self.dropout)?;
+
+        let n_pixels = input.height.saturating_mul(input.width);
+        let (mut sizes, mut n_inputs) = (Vec::new(), n_pixels);
+        let mut last = ("hidden".to_owned(), "[]".to_owned());
+        for (layer, &units) in self.hidden.iter().enumerate() {
+            last = (format!("hidden[{layer}]"), units.to_string());
+            sizes.push(LayerSize::new(&last.0, units, &[n_inputs, units]));
+            n_inputs = units;
+        }
+        sizes.push(LayerSize::new(last.0, last.1, &[n_inputs, input.n_classes]));
+        check_weights(&sizes)
     }
 
     pub(super) fn init(&self, input: InputShape, init: &mut Initialization) -> Mlp {

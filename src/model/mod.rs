@@ -5,6 +5,7 @@ pub mod cnn;
 pub mod init;
 pub mod layers;
 pub mod mlp;
+mod size;
 pub mod softmax_regression;
 
 use burn::module::Module;
@@ -67,8 +68,8 @@ impl ModelConfig {
     /// `model`), its value, and why.
     pub fn validate(&self, input: InputShape) -> Result<(), InvalidModel> {
         match self {
-            Self::SoftmaxRegression(_) => Ok(()),
-            Self::Mlp(config) => config.validate(),
+            Self::SoftmaxRegression(config) => config.validate(input),
+            Self::Mlp(config) => config.validate(input),
             Self::Cnn(config) => config.validate(input),
         }
     }

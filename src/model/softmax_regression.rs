@@ -5,8 +5,9 @@ use burn::nn::Linear;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::InputShape;
 use super::init::{Initialization, Initializer};
+use super::size::{LayerSize, check_weights};
+use super::{InputShape, InvalidModel};
 
 /// Hyper-parameters of softmax regression.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,6 +24,12 @@ pub struct SoftmaxRegression {
 }
 
 impl SoftmaxRegressionConfig {
+    pub(super) fn validate(&self, input: InputShape) -> Result<(), InvalidModel> {
+        let sides = [input.height, input.width, input.n_classes];
+        let kind = "\"softmax_regression\"";
+        check_weights(&[LayerSize::new("kind", kind, &sides)])
+    }
+
     pub(super) fn init(&self, input: InputShape, init: &mut Initialization) -> SoftmaxRegression {
         let n_pixels = input.height * input.width;
         SoftmaxRegression {
