@@ -122,6 +122,6 @@ fn finished(config: &ExperimentConfig, state: &TrainState, run: &RunFolder) -> S
     let root = run.root.display();
     format!(
         "{root} is finished: {how}\nnext   weft evaluate {root}    weft resume {root} --epochs {}",
-        done + planned
+        done.saturating_add(planned)
     )
 }

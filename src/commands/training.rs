@@ -260,7 +260,7 @@ fn report(
         records::write_json(&run.evaluation(), &record)?;
     }
     let root = run.root.display();
-    let more = experiment.config.train.epochs * 2;
+    let more = experiment.config.train.epochs.saturating_mul(2);
     shown.say(&format!(
         "\nnext   weft evaluate {root}    weft resume {root} --epochs {more}"
     ));

@@ -1,12 +1,13 @@
 //! TOML text plus `--set key=value` overrides, turned into a typed config, with errors that name the
 //! line, the full key and the fix. Generic over the config type: it knows no key of weft's own.
 //!
-//! `source` reads the text and keeps the line of every key, `overrides` reads and places `--set`,
-//! `culprit` finds the value that serde rejected, `explain` says what it is and
+//! `file` reads a file, `source` its text and keeps the line of every key, `overrides` reads and
+//! places `--set`, `culprit` finds the value that serde rejected, `explain` says what it is and
 //! what to write instead, in the `words` that all of them share.
 
 mod culprit;
 mod explain;
+mod file;
 mod overrides;
 mod source;
 #[cfg(test)]
@@ -51,6 +52,7 @@ impl ConfigError {
         why: &str,
         hint: &str,
     ) -> Self {
+        let value = words::one_line(&value.to_string());
         Self::new(format!("{origin}: `{key}` is {value}, but {why}"), hint)
     }
 }
@@ -82,6 +84,11 @@ struct Merged {
 }
 
 impl Layers {
+    /// Reads a file.
+    pub fn read(path: &std::path::Path) -> Result<Self, ConfigError> {
+        Self::parse(&path.display().to_string(), &file::read(path)?)
+    }
+
     /// Reads the text of a TOML file; `name` stands for it in errors (a path, or "built-in quickstart").
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
         let (file, lines) = source::read(name, text)?;

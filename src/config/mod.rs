@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{AugmentationConfig, DataConfig};
 use crate::device::DeviceChoice;
+use crate::model::layers::{IS_FRACTION, is_fraction};
 use crate::model::{InputShape, ModelConfig, cnn::CnnConfig};
 use crate::run::records::Change;
 use crate::run::{self, checkpoints::sha256_hex};
@@ -76,15 +77,10 @@ pub struct Loaded {
 impl Loaded {
     /// Reads a file (or the quickstart), applies `--set` assignments, and checks the values.
     pub fn new(path: Option<&Path>, assignments: &[String]) -> Result<Self> {
-        let (name, text) = match path {
-            None => ("built-in quickstart".to_owned(), QUICKSTART.to_owned()),
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .with_context(|| format!("{} cannot be read", path.display()))?;
-                (path.display().to_string(), text)
-            }
+        let mut layers = match path {
+            None => Layers::parse("built-in quickstart", QUICKSTART)?,
+            Some(path) => Layers::read(path)?,
         };
-        let mut layers = Layers::parse(&name, &text)?;
         for assignment in assignments {
             layers.set(assignment)?;
         }
@@ -129,13 +125,7 @@ impl Loaded {
             "set early_stopping.patience = 0, or data.validation_fraction above 0",
         )?;
         let min_delta = config.early_stopping.min_delta;
-        checks.that(
-            min_delta >= 0.0,
-            "early_stopping.min_delta",
-            min_delta,
-            "it must not be negative",
-            "use 0.0 or a small number",
-        )?;
+        checks.not_negative("early_stopping.min_delta", min_delta)?;
         let every = config.checkpoint.every_minutes;
         checks.not_negative("checkpoint.every_minutes", every)
     }
@@ -179,31 +169,27 @@ impl Checks<'_> {
     }
 
     fn positive(&self, key: &str, value: f64) -> Result<(), ConfigError> {
-        let holds = value.is_finite() && value > 0.0;
-        self.that(
-            holds,
-            key,
-            value,
-            "it must be above 0",
-            "use a positive number",
-        )
+        // What is computed with is an f32, and a device may take a smaller one for 0.
+        let holds = (f32::MIN_POSITIVE..=f32::MAX).contains(&(value as f32));
+        let why = match value > 0.0 {
+            true => "it must be from 1.2e-38 to 3.4e38, as 32-bit floats are",
+            false => "it must be above 0",
+        };
+        self.that(holds, key, value, why, "use a positive number")
     }
 
     fn not_negative(&self, key: &str, value: f64) -> Result<(), ConfigError> {
-        let holds = value.is_finite() && value >= 0.0;
-        self.that(
-            holds,
-            key,
-            value,
-            "it must not be negative",
-            "0.0 switches it off",
-        )
+        let holds = value >= 0.0 && (value as f32).is_finite();
+        let why = match value > 0.0 {
+            true => "it must be at most 3.4e38, as 32-bit floats are",
+            false => "it must not be negative",
+        };
+        self.that(holds, key, value, why, "0.0 switches it off")
     }
 
     fn fraction(&self, key: &str, value: f64) -> Result<(), ConfigError> {
-        let holds = (0.0..1.0).contains(&value);
-        let why = "it must be at least 0 and below 1";
-        self.that(holds, key, value, why, "0.0 switches it off")
+        let holds = is_fraction(value);
+        self.that(holds, key, value, IS_FRACTION, "0.0 switches it off")
     }
 
     fn augmentation(&self, config: &AugmentationConfig) -> Result<(), ConfigError> {

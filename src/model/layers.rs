@@ -90,14 +90,22 @@ pub(super) fn dropout<const D: usize>(
     }
 }
 
+/// What [`is_fraction`] asks for, to go on after "but".
+pub(crate) const IS_FRACTION: &str = "it must be at least 0 and, as a 32-bit float, below 1";
+
+/// At least 0 and below 1, also once it is rounded to the f32 that is computed with.
+pub(crate) fn is_fraction(value: f64) -> bool {
+    value >= 0.0 && (value as f32) < 1.0
+}
+
 pub(super) fn check_dropout(key: &str, probability: f64) -> Result<(), InvalidModel> {
-    if (0.0..1.0).contains(&probability) {
+    if is_fraction(probability) {
         return Ok(());
     }
     Err(InvalidModel::new(
         key,
         probability,
-        "a dropout probability must be at least 0 and below 1",
+        IS_FRACTION,
         "use a value such as 0.2",
     ))
 }

@@ -142,7 +142,7 @@ impl Schedule {
             config: config.clone(),
             peak,
             steps_per_epoch,
-            total_steps: steps_per_epoch * epochs,
+            total_steps: steps_per_epoch.saturating_mul(epochs),
             step: 0,
             factor,
         }

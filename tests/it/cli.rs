@@ -70,7 +70,10 @@ fn errors_say_what_where_and_what_to_do() {
     ");
     insta::assert_snapshot!(
         error_of(&["train", "none.toml"]),
-        @"error: none.toml cannot be read: No such file or directory (os error 2)"
+        @r"
+    error: none.toml cannot be read: No such file or directory (os error 2)
+    hint: check the path; `weft train --print-config` prints a config to start from
+    "
     );
     insta::assert_snapshot!(error_of(&["train", "--name", ".x"]), @r#"
     error: --set name=".x": `name` is ".x", but it begins with a dot

@@ -11,6 +11,10 @@ use super::{Path, get, get_mut};
 /// A text that no one writes, to recognise in a message.
 const MARK: &str = "\u{0}weft";
 
+/// A long file is searched for a second at most; then the error stands without its line.
+const MOST_VALUES_READ: usize = 500_000;
+const FEWEST_ATTEMPTS: usize = 16;
+
 /// What serde's message says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Rejection {
@@ -185,8 +189,10 @@ impl Search<'_> {
                 suspects.push(path.to_vec());
             }
         });
-        let mut values = self.values.clone();
-        for path in suspects.into_iter().rev() {
+        let (mut values, n_left) = self.without_the_innocent_end(&suspects, &change);
+        suspects.truncate(n_left);
+        let n_attempts = (MOST_VALUES_READ / count(self.values)).max(FEWEST_ATTEMPTS);
+        for path in suspects.into_iter().rev().take(n_attempts) {
             let mut changed = values.clone();
             change(&mut changed, &path);
             let next_message = (self.attempt)(&changed);
@@ -199,6 +205,37 @@ impl Search<'_> {
         }
         None
     }
+
+    /// The values with the end of the suspects changed, as far as that makes no difference, and the
+    /// number of suspects before it. Halving the list finds it: a file may hold thousands of them.
+    fn without_the_innocent_end(
+        &self,
+        suspects: &[Path],
+        change: &impl Fn(&mut Value, &[String]),
+    ) -> (Value, usize) {
+        let mut best = (self.values.clone(), suspects.len());
+        let mut least = 0;
+        while least < best.1 {
+            let middle = least + (best.1 - least) / 2;
+            let mut changed = best.0.clone();
+            for path in suspects[middle..best.1].iter().rev() {
+                change(&mut changed, path);
+            }
+            if (self.attempt)(&changed).as_deref() == Some(self.message) {
+                best = (changed, middle);
+            } else {
+                least = middle + 1;
+            }
+        }
+        best
+    }
+}
+
+/// How many values.
+fn count(values: &Value) -> usize {
+    let mut n_values = 0;
+    walk(values, &mut Vec::new(), &mut |_, _| n_values += 1);
+    n_values
 }
 
 /// Whether serde may have described this value as `found`.
