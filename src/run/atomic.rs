@@ -33,7 +33,29 @@ pub fn append_line(path: &Path, line: &str) -> io::Result<()> {
             "a line cannot contain a newline",
         ));
     }
+    if is_link(path) {
+        let error = io::Error::new(io::ErrorKind::InvalidInput, "it is a link");
+        return Err(named(error, "append to", path));
+    }
     append(path, line).map_err(|error| named(error, "append to", path))
+}
+
+/// The bytes of a file of at most `most` bytes. A device or a pipe is not read: it may have no end.
+pub(super) fn read_regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let metadata = fs::metadata(path)?;
+    let refuse = |what: String| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    if !metadata.is_file() {
+        return refuse("it is not a regular file".to_owned());
+    }
+    if metadata.len() > most {
+        return refuse(format!("it has {} bytes", metadata.len()));
+    }
+    fs::read(path)
+}
+
+/// Whether a symbolic link stands at `path`. What is written through one lands somewhere else.
+pub(super) fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())
 }
 
 /// Moves a folder in one step. `to` must not exist.
@@ -163,6 +185,20 @@ mod tests {
         append_line(&path, "three").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntw\nthree\n");
         assert!(append_line(&path, "a\nb").is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_replaced_or_refused_but_never_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+        fs::write(&target, "one\n").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let error = append_line(&link, "two").unwrap_err().to_string();
+        assert!(error.contains("it is a link"), "{error}");
+        write_file(&link, b"other").unwrap();
+        assert!(!is_link(&link) && fs::read(&link).unwrap() == b"other");
+        assert_eq!(fs::read(&target).unwrap(), b"one\n");
     }
 
     #[test]

@@ -125,6 +125,11 @@ impl RunFolder {
     /// the process ends, however it ends.
     pub fn lock(&self) -> Result<RunLock, RunError> {
         let path = self.lock_file();
+        if atomic::is_link(&path) {
+            // Signing it would write to a file somewhere else.
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "it is a link");
+            return Err(RunError::Lock { path, source });
+        }
         // Not truncated on opening: until the lock is ours the text is the holder's.
         let mut writer = match Writer::as_it_is(&path) {
             Ok(writer) => writer,
@@ -190,8 +195,26 @@ pub fn fault_of_name(name: &str) -> Option<&'static str> {
         Some("it contains a character that not every system allows")
     } else if name.starts_with(' ') || name.ends_with([' ', '.']) {
         Some("it begins or ends with a space, or ends with a dot")
+    } else if name.len() > LONGEST_NAME {
+        Some("it is longer than 200 bytes")
+    } else if is_device_name(name) {
+        Some("it is the name of a device on Windows")
     } else {
         None
+    }
+}
+
+/// File systems stop at 255 bytes; the number that a taken name gets needs room too.
+const LONGEST_NAME: usize = 200;
+
+/// CON, NUL, COM1 and their like, also with an extension.
+fn is_device_name(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or_default().trim_end();
+    let stem = stem.to_ascii_uppercase();
+    match stem.as_bytes() {
+        b"CON" | b"PRN" | b"AUX" | b"NUL" => true,
+        [b'C', b'O', b'M', b'1'..=b'9'] | [b'L', b'P', b'T', b'1'..=b'9'] => true,
+        _ => false,
     }
 }
 
@@ -274,12 +297,26 @@ mod tests {
     fn names_that_lead_elsewhere_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         for name in [
-            "", ".", "..", "a/b", "a\\b", "/tmp", "a\nb", "C:", "a ", "a.",
+            "", ".", "..", "a/b", "a\\b", "/tmp", "a\nb", "a\0", "C:", "a ", "a.", "nul", "Com1.x",
         ] {
             let error = RunFolder::create(folder.path(), name).unwrap_err();
             assert!(matches!(error, RunError::Name(..)), "{name:?}: {error}");
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_name_leaves_room_for_its_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let longest = "x".repeat(LONGEST_NAME);
+        for _ in 0..2 {
+            RunFolder::create(folder.path(), &longest).unwrap();
+        }
+        let error = RunFolder::create(folder.path(), &(longest + "x")).unwrap_err();
+        assert!(matches!(error, RunError::Name(..)), "{error}");
+        for name in ["console", "com", "com10", "a.con"] {
+            assert_eq!(fault_of_name(name), None, "{name}");
+        }
     }
 
     #[test]
