@@ -14,8 +14,10 @@ use crate::data::{Splits, idx::Images};
 use crate::device::{self, Selected};
 use crate::evaluate::{self, Outcome};
 use crate::model::InputShape;
-use crate::run::checkpoints::{Checkpoint, Damaged, Pointer, Store, sha256_hex};
-use crate::run::records::{self, Change, Environment, Evaluation, Rollback, Start, TrainState};
+use crate::run::checkpoints::{Checkpoint, Damaged, Fault, Pointer, Store, sha256_hex};
+use crate::run::records::{
+    self, Change, Environment, Evaluation, RecordError, Rollback, Start, TrainState,
+};
 use crate::run::{RunFolder, disk};
 use crate::train::checkpoint::{CONFIG_FILE, Part, STATE_FILE};
 use crate::train::progress::Progress;
@@ -410,6 +412,24 @@ pub fn state_of(checkpoint: &Checkpoint) -> Result<TrainState> {
     Ok(records::train_state(checkpoint.file(STATE_FILE)?, &path)?)
 }
 
+/// The state, if this weft reads it and it belongs to its checkpoint.
+fn readable_state(checkpoint: &Checkpoint) -> Result<TrainState, Fault> {
+    let fault = |reason| (STATE_FILE.to_owned(), reason);
+    let Some(bytes) = checkpoint.files.get(STATE_FILE) else {
+        return Err(fault("is not part of it".to_owned()));
+    };
+    let state =
+        records::train_state(bytes, Path::new(STATE_FILE)).map_err(|error| match error {
+            RecordError::Invalid { reason, .. } => fault(format!("cannot be used: {reason}")),
+            other => fault(format!("cannot be used: {other}")),
+        })?;
+    let manifest = &checkpoint.manifest;
+    if (state.step, state.epoch, state.batch) != (manifest.step, manifest.epoch, manifest.batch) {
+        return Err(fault(format!("is that of step {}", state.step)));
+    }
+    Ok(state)
+}
+
 /// The config that a checkpoint was written with.
 pub fn config_of(checkpoint: &Checkpoint) -> Result<ExperimentConfig> {
     let path = checkpoint.folder.join(CONFIG_FILE);
@@ -467,8 +487,7 @@ pub struct ResumePoint {
 impl ResumePoint {
     /// Finds the newest whole checkpoint of a run.
     pub fn find(run: &RunFolder) -> Result<Self> {
-        let (checkpoint, damaged) = Store::new(&run.root).latest_whole()?;
-        let state = state_of(&checkpoint)?;
+        let (checkpoint, state, damaged) = Store::new(&run.root).latest_read(readable_state)?;
         Ok(Self {
             checkpoint,
             state,

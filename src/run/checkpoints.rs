@@ -15,6 +15,8 @@ use super::disk;
 
 const SCHEMA: u32 = 1;
 const MANIFEST: &str = "manifest.json";
+/// Far above what a manifest takes.
+const MOST_MANIFEST_BYTES: u64 = 1 << 20;
 /// A folder under this name is being deleted.
 const OLD_PREFIX: &str = ".old-";
 /// One to resume from, and one in case that one turns out to be damaged.
@@ -104,6 +106,12 @@ pub enum CheckpointError {
     )]
     FileName(String),
     #[error(
+        "{}: it is a link, and weft writes checkpoints only in the run folder itself\n\
+         hint: replace it with the folder that it points to, or link the whole run folder",
+        .0.display()
+    )]
+    Link(PathBuf),
+    #[error(
         "cannot {action} {}: {source}\nhint: {}",
         .path.display(), disk::remedy(.source)
     )]
@@ -168,6 +176,7 @@ impl Store {
         if let Some((name, _)) = files.iter().find(|(name, _)| !is_plain(name)) {
             return Err(CheckpointError::FileName((*name).to_owned()));
         }
+        self.check_own()?;
         let is_there = |found: Checkpoint| {
             let differs = |(name, bytes): &(&str, &[u8])| {
                 found.files.get(*name).is_none_or(|there| there != bytes)
@@ -222,8 +231,9 @@ impl Store {
 
     /// Reads a checkpoint, and returns it only if its schema, sizes and SHA-256 are right.
     pub fn load(&self, step: u64) -> Result<Checkpoint> {
+        self.check_own()?;
         let folder = self.step_folder(step);
-        if !folder.is_dir() {
+        if atomic::is_link(&folder) || !folder.is_dir() {
             return Err(CheckpointError::Missing {
                 folder,
                 steps: self.steps()?,
@@ -259,10 +269,25 @@ impl Store {
 
     /// The newest checkpoint that verifies, and the newer ones that do not.
     pub fn latest_whole(&self) -> Result<(Checkpoint, Vec<Damaged>)> {
+        let (checkpoint, (), damaged) = self.latest_read(|_| Ok(()))?;
+        Ok((checkpoint, damaged))
+    }
+
+    /// The newest checkpoint that verifies and that `read` takes, what `read` made of it, and the
+    /// newer ones that are of no use. `read` says which file is at fault, and why.
+    pub fn latest_read<T>(
+        &self,
+        read: impl Fn(&Checkpoint) -> Result<T, Fault>,
+    ) -> Result<(Checkpoint, T, Vec<Damaged>)> {
         let mut damaged = Vec::new();
         for step in self.steps()?.into_iter().rev() {
             match self.load(step) {
-                Ok(checkpoint) => return Ok((checkpoint, damaged)),
+                Ok(checkpoint) => match read(&checkpoint) {
+                    Ok(content) => return Ok((checkpoint, content, damaged)),
+                    Err((file, reason)) => {
+                        damaged.push(self::damaged(&checkpoint.folder, step, &file, reason));
+                    }
+                },
                 Err(CheckpointError::Damaged(reason)) => damaged.push(reason),
                 Err(other) => return Err(other),
             }
@@ -275,6 +300,7 @@ impl Store {
 
     /// Sets a pointer. One that is right already is left alone.
     pub fn point(&self, pointer: Pointer, step: u64) -> Result<()> {
+        self.check_own()?;
         if self.pointed(pointer) == Some(step) {
             return Ok(());
         }
@@ -286,8 +312,9 @@ impl Store {
     /// The step that a pointer names. None if it was never set, or is not readable as a step.
     #[must_use]
     pub fn pointed(&self, pointer: Pointer) -> Option<u64> {
-        let text = fs::read_to_string(self.folder.join(pointer.file_name())).ok()?;
-        step_of(text.trim_end())
+        let path = self.folder.join(pointer.file_name());
+        let bytes = atomic::read_regular(&path, 64).ok()?;
+        step_of(std::str::from_utf8(&bytes).ok()?.trim_end())
     }
 
     /// Deletes the checkpoints that are not in `keep`, and what kills left behind. The two newest
@@ -320,6 +347,15 @@ impl Store {
         Ok(deleted)
     }
 
+    /// Refuses a folder of checkpoints that is a link: what is written and deleted there would not
+    /// be the run's own.
+    fn check_own(&self) -> Result<()> {
+        match atomic::is_link(&self.folder) {
+            true => Err(CheckpointError::Link(self.folder.clone())),
+            false => Ok(()),
+        }
+    }
+
     fn create_folder(&self) -> Result<()> {
         if self.folder.is_dir() {
             return Ok(());
@@ -332,7 +368,8 @@ impl Store {
     /// Gives the finished folder its name, after taking a damaged one of that name away.
     fn move_in(&self, temporary: &Path, step: u64) -> Result<()> {
         let target = self.step_folder(step);
-        let old = if target.exists() {
+        // A link that leads nowhere does not exist, and is in the way all the same.
+        let old = if target.exists() || atomic::is_link(&target) {
             Some(self.move_out(step)?)
         } else {
             None
@@ -359,6 +396,7 @@ impl Store {
 
     /// None at all if the folder is not there yet. Names that are not UTF-8 are not ours.
     fn entries(&self) -> Result<Vec<Entry>> {
+        self.check_own()?;
         let listed = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             listed => listed,
@@ -438,7 +476,7 @@ fn seal(manifest: Manifest) -> serde_json::Result<Vec<u8>> {
 }
 
 /// The file at fault and what is wrong with it.
-type Fault = (String, String);
+pub type Fault = (String, String);
 
 fn read_whole(folder: &Path, step: u64) -> Result<Checkpoint, Fault> {
     let manifest = read_manifest(folder, step).map_err(|reason| (MANIFEST.to_owned(), reason))?;
@@ -459,7 +497,8 @@ fn read_manifest(folder: &Path, step: u64) -> Result<Manifest, String> {
     struct Schema {
         schema: u32,
     }
-    let bytes = fs::read(folder.join(MANIFEST)).map_err(|error| unreadable(&error))?;
+    let bytes = atomic::read_regular(&folder.join(MANIFEST), MOST_MANIFEST_BYTES)
+        .map_err(|error| unreadable(&error))?;
     let invalid = |error: serde_json::Error| format!("is not a manifest: {error}");
     // The schema first: another one may lack the other fields.
     let Schema { schema } = serde_json::from_slice(&bytes).map_err(invalid)?;
@@ -494,7 +533,7 @@ fn read_verified(folder: &Path, name: &str, entry: &FileEntry) -> Result<Vec<u8>
             entry.bytes
         ));
     }
-    let bytes = fs::read(&path).map_err(|error| unreadable(&error))?;
+    let bytes = atomic::read_regular(&path, size).map_err(|error| unreadable(&error))?;
     let sha256 = sha256_hex(&bytes);
     if sha256 != entry.sha256 {
         return Err(format!(

@@ -273,7 +273,12 @@ pub fn train_state(bytes: &[u8], path: &Path) -> Result<TrainState> {
         let reason = format!("it has schema {schema}, and this weft reads schema {STATE_SCHEMA}");
         return Err(invalid(path, reason, "use the weft that wrote it"));
     }
-    from_json(bytes, path)
+    let state: TrainState = from_json(bytes, path)?;
+    if state.epoch == 0 {
+        let reason = "it is in epoch 0, and epochs count from 1".to_owned();
+        return Err(invalid(path, reason, "use another checkpoint"));
+    }
+    Ok(state)
 }
 
 /// Adds a row to results.csv, and the header first if there is none. A line that a kill tore goes.
@@ -283,7 +288,7 @@ pub fn append(path: &Path, row: &EpochRow) -> Result<()> {
     let line = csv_line(row).map_err(io_error(path))?;
     let written = if whole.is_empty() {
         atomic::write_file(path, format!("{CSV_HEADER}{line}\n").as_bytes())
-    } else if whole.len() < text.len() {
+    } else if whole.len() < text.len() || atomic::is_link(path) {
         atomic::write_file(path, format!("{whole}{line}\n").as_bytes())
     } else {
         atomic::append_line(path, &line)
@@ -364,10 +369,15 @@ fn csv_line(row: &EpochRow) -> io::Result<String> {
 }
 
 fn read_or_empty(path: &Path) -> Result<String> {
-    match std::fs::read_to_string(path) {
+    match atomic::read_regular(path, u64::MAX).and_then(as_text) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         text => text.map_err(io_error(path)),
     }
+}
+
+fn as_text(bytes: Vec<u8>) -> io::Result<String> {
+    let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+    String::from_utf8(bytes).map_err(invalid)
 }
 
 /// Up to the last newline: what stands after it was torn by a kill.
