@@ -6,9 +6,11 @@ use std::sync::Arc;
 use burn::data::dataloader::Progress;
 use burn::tensor::{Device, ExecutionError, Int, Tensor, TensorReadError};
 use burn::train::ItemLazy;
+use burn::train::logger::MetricLogger;
+use burn::train::metric::store::{EpochSummary, MetricsUpdate, Split};
 use burn::train::metric::{
-    Adaptor, Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes,
-    NumericEntry, SerializedEntry,
+    Adaptor, Metric, MetricAttributes, MetricDefinition, MetricMetadata, MetricName, Numeric,
+    NumericAttributes, NumericEntry, SerializedEntry,
 };
 
 use crate::run::records::EpochTotals;
@@ -238,6 +240,22 @@ impl Numeric for RunningMetric {
     fn final_value(&self) -> NumericEntry {
         NumericEntry::Final(self.value.unwrap_or(f64::NAN))
     }
+}
+
+/// Keeps nothing: the rows of the run are its record. burn-train's loggers keep every number that was
+/// ever shown, in memory or in files.
+pub(super) struct NoLogger;
+
+impl MetricLogger for NoLogger {
+    fn log(&mut self, _: MetricsUpdate, _: usize, _: &Split) {}
+
+    fn read_numeric(&mut self, _: &str, _: usize, _: &Split) -> Result<Vec<NumericEntry>, String> {
+        Ok(Vec::new())
+    }
+
+    fn log_metric_definition(&mut self, _: MetricDefinition) {}
+
+    fn log_epoch_summary(&mut self, _: EpochSummary) {}
 }
 
 /// Progress through a split, in images.

@@ -283,7 +283,7 @@ impl Training<'_> {
                     part(Part::Scheduler),
                 )
                 .with_checkpointing_strategy(WhenAsked)
-                .with_metric_logger(burn::train::logger::InMemoryMetricLogger::default())
+                .with_metric_logger(metrics::NoLogger)
                 .with_application_logger(None)
                 .with_interrupter(interrupter)
                 .metrics((RunningMetric::loss(), RunningMetric::accuracy()))
