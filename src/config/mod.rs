@@ -162,7 +162,7 @@ impl Checks<'_> {
         self.that(
             holds,
             key,
-            value,
+            shown(value),
             "it must be from 0 to 1",
             "0.5 is every second image",
         )
@@ -175,7 +175,7 @@ impl Checks<'_> {
             true => "it must be from 1.2e-38 to 3.4e38, as 32-bit floats are",
             false => "it must be above 0",
         };
-        self.that(holds, key, value, why, "use a positive number")
+        self.that(holds, key, shown(value), why, "use a positive number")
     }
 
     fn not_negative(&self, key: &str, value: f64) -> Result<(), ConfigError> {
@@ -184,12 +184,12 @@ impl Checks<'_> {
             true => "it must be at most 3.4e38, as 32-bit floats are",
             false => "it must not be negative",
         };
-        self.that(holds, key, value, why, "0.0 switches it off")
+        self.that(holds, key, shown(value), why, "0.0 switches it off")
     }
 
     fn fraction(&self, key: &str, value: f64) -> Result<(), ConfigError> {
         let holds = is_fraction(value);
-        self.that(holds, key, value, IS_FRACTION, "0.0 switches it off")
+        self.that(holds, key, shown(value), IS_FRACTION, "0.0 switches it off")
     }
 
     fn augmentation(&self, config: &AugmentationConfig) -> Result<(), ConfigError> {
@@ -283,6 +283,14 @@ impl Checks<'_> {
                 )
             }
         }
+    }
+}
+
+/// A number without the hundreds of zeros that very large and very small ones are written with.
+fn shown(value: f64) -> String {
+    match value == 0.0 || (1e-5..1e9).contains(&value.abs()) {
+        true => value.to_string(),
+        false => format!("{value:?}"),
     }
 }
 
