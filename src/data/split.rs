@@ -15,7 +15,7 @@ pub struct Split {
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SplitError {
-    #[error("the validation fraction is {0}\nhint: give a number from 0 up to, not including, 1")]
+    #[error("the validation fraction is {0:?}\nhint: give a number from 0 up to, not including, 1")]
     Fraction(f64),
     #[error(
         "image {image_index} has label {label}, but the {n_classes} classes are 0 to {}\n\
@@ -28,7 +28,7 @@ pub enum SplitError {
         n_classes: usize,
     },
     #[error(
-        "class {class} would have no training image: a validation fraction of {fraction} takes all \
+        "class {class} would have no training image: a validation fraction of {fraction:?} takes all \
          {n_images} of its images\nhint: lower the fraction, or add images to class {class}"
     )]
     NoTrainingImage {
@@ -37,7 +37,7 @@ pub enum SplitError {
         fraction: f64,
     },
     #[error(
-        "a validation fraction of {fraction} of {n_images} images is no image at all\n\
+        "a validation fraction of {fraction:?} of {n_images} images is no image at all\n\
          hint: raise the fraction, or set it to 0 to train without a validation split"
     )]
     NoValidationImage { n_images: usize, fraction: f64 },
