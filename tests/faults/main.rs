@@ -7,6 +7,7 @@
 
 mod common;
 mod divergence;
+mod inputs;
 mod kills;
 mod runs;
 mod tiny;
