@@ -6,6 +6,7 @@
 )]
 
 mod common;
+mod damage;
 mod divergence;
 mod inputs;
 mod kills;
