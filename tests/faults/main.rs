@@ -8,6 +8,7 @@
 mod common;
 mod damage;
 mod divergence;
+mod fuzz;
 mod inputs;
 mod kills;
 mod runs;
