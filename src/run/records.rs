@@ -314,9 +314,9 @@ pub fn restore(path: &Path, history: &[EpochRow]) -> Result<()> {
     let text: String = lines
         .iter()
         .fold(CSV_HEADER.to_owned(), |text, line| text + line + "\n");
-    match std::fs::read(path) {
+    match atomic::read_regular(path, text.len() as u64) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && history.is_empty() => Ok(()),
-        Ok(bytes) if bytes == text.as_bytes() => Ok(()),
+        Ok(bytes) if bytes == text.as_bytes() && !atomic::is_link(path) => Ok(()),
         _ => atomic::write_file(path, text.as_bytes()).map_err(io_error(path)),
     }
 }

@@ -212,7 +212,7 @@ fn a_newer_schema_is_named_and_the_checkpoint_before_it_used() {
     // Whole files, sealed by a weft that knows more or does otherwise.
     let step = format!("\"step\": {}", trained.steps[1]);
     for (from, to) in [
-        ("\"schema\": 1", "\"schema\": 2"),
+        ("\"schema\": 2", "\"schema\": 3"),
         ("\"epoch\": 3", "\"epoch\": 0"),
         ("\"epoch\": 3", "\"epoch\": 18446744073709551615"),
         (&step[..], "\"step\": 0"),

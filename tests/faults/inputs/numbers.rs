@@ -59,6 +59,7 @@ const HARMLESS: [(&[&str], &str, &str); 6] = [
             "early_stopping.patience",
             "schedule.patience",
             "schedule.warmup_epochs",
+            "checkpoint.every_minutes",
         ],
         "9223372036854775807",
         "as good as never",
