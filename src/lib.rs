@@ -8,11 +8,13 @@ pub mod data;
 pub mod device;
 pub mod evaluate;
 pub mod experiment;
+pub mod failure;
 pub mod kernels;
 pub mod model;
 pub mod random;
 pub mod replay;
 pub mod run;
+pub mod terminal;
 pub mod train;
 pub mod verify;
 

@@ -9,6 +9,7 @@ use crate::cli::{EvaluateArgs, EvaluationSplit};
 use crate::config::Loaded;
 use crate::device::DeviceChoice;
 use crate::experiment::{Experiment, ResumePoint, SplitName};
+use crate::failure::{self, Work};
 use crate::run::checkpoints::Store;
 use crate::run::records::TrainState;
 use crate::run::{RunFolder, records};
@@ -21,6 +22,10 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
         loaded.config.train.device.clone_from(device);
     }
     let device = loaded.config.train.device.parse::<DeviceChoice>()?.open()?;
+    failure::set_work(Work {
+        device: Some(device.name.clone()),
+        run: None,
+    });
     let data = data_dir(args.place.data.as_deref());
     let bar = &mut DownloadBar::default();
     let experiment = Experiment::prepare(loaded, device, data.as_deref(), bar)?;

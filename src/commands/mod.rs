@@ -4,13 +4,13 @@ mod data;
 mod devices;
 mod download_bar;
 mod evaluate;
+pub mod failure;
 mod resume;
 mod train;
 mod training;
 mod verify;
 
 use std::io::Write;
-use std::panic::PanicHookInfo;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -18,6 +18,11 @@ use anyhow::Result;
 use clap::CommandFactory;
 
 use crate::cli::{Cli, Command};
+
+/// Runs a command and tells its error, also one that is a panic.
+pub fn main(cli: Cli) -> ExitCode {
+    failure::end(std::panic::catch_unwind(|| run(cli)))
+}
 
 /// Runs a command.
 pub fn run(cli: Cli) -> Result<ExitCode> {
@@ -59,26 +64,6 @@ pub fn describe(error: &anyhow::Error) -> String {
         }
     }
     text + &hints
-}
-
-/// A panic from burn, wgpu or weft as an error for people: no backtrace, unless it is asked for.
-pub fn report_panic(info: &PanicHookInfo) {
-    let payload = info.payload();
-    let message = payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message");
-    let place = info.location().map(ToString::to_string).unwrap_or_default();
-    let mut stderr = std::io::stderr();
-    let _ = writeln!(
-        stderr,
-        "error: an unexpected failure: {message} ({place})\nhint: checkpoints that were written are \
-         kept; `weft resume RUN` goes on from the last one. WEFT_BACKTRACE=1 prints a backtrace"
-    );
-    if std::env::var_os("WEFT_BACKTRACE").is_some() {
-        let _ = writeln!(stderr, "{}", std::backtrace::Backtrace::force_capture());
-    }
 }
 
 /// The folder of `--data`, else of WEFT_DATA.

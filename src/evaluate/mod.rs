@@ -57,6 +57,7 @@ pub fn evaluate(
         }
         on_progress(confusion.n_images() as usize)?;
     }
+    crate::failure::check()?;
     let n_images = loader.num_items() as u64;
     Ok(Outcome {
         n_images,

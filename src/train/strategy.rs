@@ -21,6 +21,7 @@ use super::schedule::{RateFactor, ReduceOnPlateauConfig};
 use super::step::Trainee;
 use super::{Diverged, Ended, StopFlag, rate_factor};
 use crate::data::loader::Cursor;
+use crate::failure;
 use crate::run::RunFolder;
 use crate::run::checkpoints::{Meta, Pointer, Store};
 use crate::run::records::{self, EpochRow, EpochTotals, TrainState};
@@ -206,7 +207,9 @@ impl Pass<'_> {
 
     /// Brings the state's sums up to date.
     fn read_training(&mut self, sums: &mut Sums) -> Result<()> {
-        match sums.read() {
+        let read = sums.read();
+        failure::check()?; // what a device gives after it was lost means nothing
+        match read {
             Ok(totals) => {
                 self.state.totals = totals;
                 Ok(())
@@ -249,7 +252,9 @@ impl Pass<'_> {
             let batch = batch.context("the next validation batch")?;
             InferenceStep::step(&model, batch).add_to(&mut sums);
         }
-        let totals = match sums.read() {
+        let read = sums.read();
+        failure::check()?;
+        let totals = match read {
             Ok(totals) => totals,
             Err(ReadError::NotFinite { value, .. }) => {
                 let what = format!("the validation loss is {value}");
@@ -320,16 +325,14 @@ impl Pass<'_> {
             bail!("this training has no checkpointer");
         };
         checkpointer.checkpoint(&self.learner, step as usize, &self.event_store);
-        let parts = self
-            .settings
-            .slot
-            .take()
-            .map_err(|error| match error.downcast_ref() {
-                Some(PartError::NotFinite(tensor)) => {
-                    self.diverged(format!("{tensor} is not finite"), step)
-                }
-                _ => error,
-            })?;
+        let parts = self.settings.slot.take();
+        failure::check()?;
+        let parts = parts.map_err(|error| match error.downcast_ref() {
+            Some(PartError::NotFinite(tensor)) => {
+                self.diverged(format!("{tensor} is not finite"), step)
+            }
+            _ => error,
+        })?;
         // The time of this save itself is in the next one.
         let state = records::to_json(&self.state)?;
         let mut files: Vec<(&str, &[u8])> = parts
