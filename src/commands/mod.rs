@@ -6,6 +6,7 @@ mod download_bar;
 mod evaluate;
 pub mod failure;
 mod resume;
+mod signals;
 mod train;
 mod training;
 mod verify;

@@ -2,18 +2,16 @@
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use anyhow::{Result, anyhow, bail, ensure};
 
-use super::{say, warn};
+use super::{say, signals, warn};
 use crate::cli::{DisplayArgs, DrillArgs};
 use crate::config::ExperimentConfig;
 use crate::device::{self, Selected};
 use crate::evaluate::Outcome;
 use crate::experiment::{Experiment, SplitName};
+use crate::failure::{self, Work};
 use crate::run::RunFolder;
 use crate::run::checkpoints::{Checkpoint, Store};
 use crate::run::records::{self, TrainState};
@@ -105,7 +103,11 @@ pub(super) fn train_and_report(
 ) -> Result<ExitCode> {
     let stop = StopFlag::at_step(drill.stop_at_step.unwrap_or(u64::MAX))
         .and_kill_at(drill.kill_at_step.unwrap_or(u64::MAX));
-    let stop = watch_signals(stop)?;
+    let _watch = signals::watch(&stop)?;
+    failure::set_work(Work {
+        device: Some(experiment.device.name.clone()),
+        run: Some(run.root.clone()),
+    });
     let warming_up = experiment.device.adapter.as_ref().map(|_| {
         let kept = device::kernel_cache().map(|folder| format!(", kept in {}", folder.display()));
         format!(
@@ -185,19 +187,6 @@ fn divergence(
         "the training diverged{after}: {diverged}; {kept}\nhint: {try_first}train anew with a smaller \
          optimizer.learning_rate, or with train.clip_norm = 1.0"
     )
-}
-
-/// The first SIGINT or SIGTERM asks for a checkpoint and an end; the second leaves at once.
-fn watch_signals(stop: StopFlag) -> Result<StopFlag> {
-    let armed = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        let code = 128 + signal;
-        signal_hook::flag::register_conditional_shutdown(signal, code, armed.clone())
-            .and_then(|_| signal_hook::flag::register(signal, armed.clone()))
-            .and_then(|_| signal_hook::flag::register_usize(signal, stop.handle(), signal as usize))
-            .context("signals cannot be watched")?;
-    }
-    Ok(stop)
 }
 
 /// The seed's block: loss and accuracy of all splits, with the weights that are the result.

@@ -1,6 +1,7 @@
 //! Training: assembles burn-train's `SupervisedTraining` from our parts.
 
 pub mod checkpoint;
+mod dashboard;
 pub mod early_stopping;
 pub mod metrics;
 pub mod optimizer;
@@ -15,7 +16,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use burn::train::renderer::MetricsRenderer;
-use burn::train::renderer::tui::TuiMetricsRendererWrapper;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,7 @@ use crate::run::RunFolder;
 use crate::run::checkpoints::Checkpoint;
 use crate::run::records::TrainState;
 use checkpoint::{Part, PartCheckpointer, Slot, WhenAsked};
+use dashboard::Dashboard;
 use metrics::RunningMetric;
 use progress::Progress;
 use schedule::{RateFactor, Schedule, ScheduleConfig};
@@ -266,7 +267,7 @@ impl Training<'_> {
             ended: Mutex::new(None),
         });
         let renderer: Box<dyn MetricsRenderer> = if self.dashboard {
-            Box::new(TuiMetricsRendererWrapper::new(interrupter.clone(), None))
+            Box::new(Dashboard::open(interrupter.clone()))
         } else {
             self.progress.renderer()
         };
