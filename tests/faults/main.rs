@@ -9,6 +9,7 @@ mod common;
 mod damage;
 mod divergence;
 mod fuzz;
+mod gpu;
 mod inputs;
 mod kills;
 mod runs;
