@@ -47,6 +47,31 @@ pub fn leave(code: i32) -> ! {
     signal_hook::low_level::exit(code)
 }
 
+/// Which of stdin, stdout and stderr are a terminal.
+#[cfg(unix)]
+pub fn standard_streams() -> Vec<i32> {
+    let streams = [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO];
+    // SAFETY: the call only looks at the number of a file.
+    let is_terminal = |stream: &i32| unsafe { libc::isatty(*stream) == 1 };
+    streams.into_iter().filter(is_terminal).collect()
+}
+
+/// After the terminal was closed: what is written to it goes nowhere. Otherwise each write is an error,
+/// on which the print macros that the dashboard uses panic, in a destructor even, which aborts.
+#[cfg(unix)]
+pub fn let_go(terminals: &[i32]) {
+    use std::os::fd::AsRawFd;
+    let nowhere = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null");
+    let Ok(nowhere) = nowhere else { return };
+    for stream in terminals {
+        // SAFETY: both are open files; the standard streams are never closed, only replaced.
+        unsafe { libc::dup2(nowhere.as_raw_fd(), *stream) };
+    }
+}
+
 /// Lets Ctrl-C through although the dashboard switches the terminal to raw mode, in which it is a key
 /// like any other (and one that burn ignores). Ctrl-Z and Ctrl-\ stay keys: they would stop or end the
 /// process in the middle of the dashboard.

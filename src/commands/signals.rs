@@ -22,10 +22,14 @@ pub(super) fn watch(stop: &StopFlag) -> Result<Watch> {
     let mut signals = Signals::new(watched).context("signals cannot be watched")?;
     let raised = stop.handle();
     let handle = signals.handle();
+    let terminals = crate::terminal::standard_streams();
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             for signal in &mut signals {
+                if signal == SIGHUP {
+                    crate::terminal::let_go(&terminals);
+                }
                 let was = raised.compare_exchange(
                     0,
                     signal as usize,

@@ -10,9 +10,14 @@ mod damage;
 mod divergence;
 mod fuzz;
 mod gpu;
+<<<<<<< HEAD
 mod inputs;
 mod kills;
 mod runs;
 mod tiny;
 mod verify;
 mod writes;
+=======
+#[cfg(unix)]
+mod terminal;
+>>>>>>> bdaff58 (The terminal is tested through pseudo-terminals; a closed one takes no more text)
