@@ -1,5 +1,7 @@
 //! An experiment: a config becomes splits, a model and a device, and is trained in a run folder.
 
+mod fits;
+
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -7,10 +9,10 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use crate::config::{ExperimentConfig, Loaded};
+use crate::data::Splits;
 use crate::data::download;
 use crate::data::fashion_mnist::{self, LabeledImages, Lookup};
 use crate::data::loader::{HostSplit, ResidentSplit};
-use crate::data::{Splits, idx::Images};
 use crate::device::{self, Selected};
 use crate::evaluate::{self, Outcome};
 use crate::model::InputShape;
@@ -93,7 +95,7 @@ impl Experiment {
             device,
             input,
         };
-        experiment.check_fits()?;
+        experiment.check_evaluation_fits()?;
         Ok(experiment)
     }
 
@@ -379,27 +381,6 @@ impl Experiment {
             table: &self.splits.table(self.config.data.normalization),
         };
         ResidentSplit::upload(&split, device)
-    }
-
-    /// The largest resident split must fit one binding of the adapter.
-    fn check_fits(&self) -> Result<()> {
-        let Some(adapter) = &self.device.adapter else {
-            return Ok(());
-        };
-        let Images { height, width, .. } = self.splits.dataset.train.images;
-        let n_images = self
-            .n_images(SplitName::Train)
-            .max(self.n_images(SplitName::Test));
-        let bytes = ResidentSplit::bytes(n_images, height * width) as u64;
-        if bytes > adapter.max_binding {
-            bail!(
-                "the images take {bytes} bytes on the device in one buffer, but {} binds at most {}\n\
-                 hint: use --device cpu, or a smaller data set",
-                adapter.name,
-                adapter.max_binding
-            );
-        }
-        Ok(())
     }
 }
 

@@ -49,6 +49,7 @@ pub(super) fn run(args: ResumeArgs) -> Result<ExitCode> {
         experiment.check_made(&point.checkpoint)?;
         changes = experiment.changes_since(&point.checkpoint)?;
     }
+    experiment.check_training_fits()?;
 
     // Nothing is changed on disk before everything has been checked.
     if experiment.config != before {

@@ -32,6 +32,7 @@ pub(super) fn run(args: TrainArgs) -> Result<ExitCode> {
     let data = data_dir(args.place.data.as_deref());
     let bar = &mut DownloadBar::default();
     let experiment = Experiment::prepare(loaded, device, data.as_deref(), bar)?;
+    experiment.check_training_fits()?;
     experiment.check_room(&args.runs_dir)?;
     let run = RunFolder::create(&args.runs_dir, &experiment.config.name)?;
     let lock = run.lock()?;

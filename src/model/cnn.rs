@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::init::{Initialization, Initializer};
 use super::layers::{Activation, Padding, check_dropout, check_positive, dropout};
+use super::memory::Layer;
 use super::size::{LayerSize, check_depth, check_weights};
 use super::{InputShape, InvalidModel, Mode};
 
@@ -222,6 +223,57 @@ impl CnnConfig {
     }
 }
 
+impl CnnConfig {
+    pub(super) fn layers(&self, input: InputShape) -> Vec<Layer> {
+        let mut sides = [input.height, input.width];
+        let mut layers = vec![Layer::images(sides.iter().product())];
+        let mut n_channels = 1;
+        for (index, block) in self.blocks.iter().enumerate() {
+            // `validate` has shown that something is left of the image.
+            sides = sides.map(|side| block.padding.output_side(side, block.kernel).unwrap_or(1));
+            layers.push(block.layer(index, n_channels, sides));
+            sides = sides.map(|side| side / block.pool);
+            n_channels = block.filters;
+        }
+        let mut n_inputs = sides
+            .iter()
+            .fold(n_channels, |n, &side| n.saturating_mul(side));
+        let n_kept = 1 + u64::from(self.dense_dropout > 0.0);
+        for (index, &units) in self.dense.iter().enumerate() {
+            let key = format!("model.dense[{index}]");
+            layers.push(Layer::linear(&key, n_inputs, units, n_kept));
+            n_inputs = units;
+        }
+        layers.push(Layer::linear("the model", n_inputs, input.n_classes, 1));
+        layers
+    }
+}
+
+impl BlockConfig {
+    /// `sides`: after the convolution. Nothing in a block is larger than the convolution's output.
+    fn layer(&self, index: usize, n_channels: usize, sides: [usize; 2]) -> Layer {
+        let area = sides.iter().product::<usize>() as u64;
+        let output = (self.filters as u64).saturating_mul(area);
+        let pooled = output / (self.pool * self.pool) as u64;
+        let kernel = (self.kernel as u64).saturating_pow(2);
+        let weight = kernel
+            .saturating_mul(n_channels as u64)
+            .saturating_mul(self.filters as u64);
+        // The convolution's output, batch norm's, and behind the pool: values, indices, dropout's mask.
+        let kept = output.saturating_mul(1 + u64::from(self.batch_norm));
+        let behind = if self.pool > 1 { 2 } else { 0 } + u64::from(self.dropout > 0.0);
+        // A bias, or what batch norm learns and tracks: four numbers a channel.
+        let per_filter = if self.batch_norm { 4 } else { 1 };
+        Layer {
+            name: format!("the convolution of model.blocks[{index}]"),
+            output,
+            kept: kept.saturating_add(behind * pooled),
+            weight,
+            parameters: weight.saturating_add(per_filter * self.filters as u64),
+        }
+    }
+}
+
 impl Cnn {
     /// `[batch, 1, height, width]` -> logits `[batch, class]`
     pub fn forward(&self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
@@ -251,5 +303,63 @@ impl Block {
             x = max_pool2d(x, MaxPoolOptions::new(side).with_stride(side));
         }
         dropout(x, self.dropout, index, mode)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_are_as_large_as_the_tensors_of_a_forward_pass() {
+        let device = crate::device::host();
+        let input = InputShape {
+            height: 13,
+            width: 11,
+            n_classes: 3,
+        };
+        let block = |filters, kernel, padding, batch_norm, pool| BlockConfig {
+            filters,
+            kernel,
+            padding,
+            batch_norm,
+            pool,
+            ..Default::default()
+        };
+        let config = CnnConfig {
+            blocks: vec![
+                block(4, 3, Padding::Same, true, 2),
+                block(5, 2, Padding::Valid, false, 1),
+            ],
+            dense: vec![7],
+            ..Default::default()
+        };
+        let layers = config.layers(input);
+        let model = config.init(input, &mut Initialization::new(1, &device));
+        let parameters: u64 = layers.iter().map(|layer| layer.parameters).sum();
+        assert_eq!(parameters, model.num_params() as u64);
+
+        let n_images = 2;
+        let mut x = Tensor::<4>::zeros([n_images, 1, 13, 11], &device);
+        let n_elements = |layer: &Layer| n_images * layer.output as usize;
+        assert_eq!(n_elements(&layers[0]), x.shape().num_elements());
+        for (index, block) in model.blocks.iter().enumerate() {
+            let layer = &layers[1 + index];
+            let output = block.conv.forward(x.clone());
+            assert_eq!(n_elements(layer), output.shape().num_elements());
+            assert_eq!(
+                layer.weight as usize,
+                block.conv.weight.shape().num_elements()
+            );
+            x = block.forward(x, index, Mode::Inference);
+            assert!(x.shape().num_elements() <= n_elements(layer));
+        }
+        let mut x: Tensor<2> = x.flatten(1, 3);
+        for (layer, linear) in layers[3..].iter().zip([&model.dense[0], &model.output]) {
+            x = linear.forward(x);
+            assert_eq!(n_elements(layer), x.shape().num_elements());
+            assert_eq!(layer.weight as usize, linear.weight.shape().num_elements());
+        }
+        assert_eq!(layers.len(), 5);
     }
 }

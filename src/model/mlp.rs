@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::init::{Initialization, Initializer};
 use super::layers::{Activation, check_dropout, check_positive, dropout};
+use super::memory::Layer;
 use super::size::{LayerSize, check_depth, check_weights};
 use super::{InputShape, InvalidModel, Mode};
 
@@ -90,6 +91,26 @@ impl MlpConfig {
     }
 }
 
+impl MlpConfig {
+    pub(super) fn layers(&self, input: InputShape) -> Vec<Layer> {
+        let mut n_inputs = input.height * input.width;
+        let mut layers = vec![Layer::images(n_inputs)];
+        // Each step after the product keeps its output; dropout keeps its mask.
+        let n_kept = 1 + u64::from(self.batch_norm) + u64::from(self.dropout > 0.0);
+        for (index, &units) in self.hidden.iter().enumerate() {
+            let key = format!("model.hidden[{index}]");
+            let mut layer = Layer::linear(&key, n_inputs, units, n_kept);
+            if self.batch_norm {
+                layer.parameters = layer.parameters.saturating_add(4 * units as u64);
+            }
+            layers.push(layer);
+            n_inputs = units;
+        }
+        layers.push(Layer::linear("the model", n_inputs, input.n_classes, 1));
+        layers
+    }
+}
+
 impl Mlp {
     /// `[batch, 1, height, width]` -> logits `[batch, class]`
     pub fn forward(&self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
@@ -102,5 +123,37 @@ impl Mlp {
             x = dropout(self.activation.forward(x), self.dropout, index, mode);
         }
         self.output.forward(x)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_are_as_large_as_the_tensors_of_a_forward_pass() {
+        let device = crate::device::host();
+        let input = InputShape {
+            height: 5,
+            width: 4,
+            n_classes: 3,
+        };
+        let config = MlpConfig {
+            hidden: vec![7, 6],
+            batch_norm: true,
+            ..Default::default()
+        };
+        let layers = config.layers(input);
+        let model = config.init(input, &mut Initialization::new(1, &device));
+        let parameters: u64 = layers.iter().map(|layer| layer.parameters).sum();
+        assert_eq!(parameters, model.num_params() as u64);
+        let mut x = Tensor::<2>::zeros([2, 20], &device);
+        let all = model.hidden.iter().chain([&model.output]);
+        for (layer, linear) in layers[1..].iter().zip(all) {
+            x = linear.forward(x);
+            assert_eq!(layer.output * 2, x.shape().num_elements() as u64);
+            assert_eq!(layer.weight, linear.weight.shape().num_elements() as u64);
+        }
+        assert_eq!(layers.len(), 4);
     }
 }

@@ -4,6 +4,7 @@
 pub mod cnn;
 pub mod init;
 pub mod layers;
+pub mod memory;
 pub mod mlp;
 mod size;
 pub mod softmax_regression;
@@ -71,6 +72,15 @@ impl ModelConfig {
             Self::SoftmaxRegression(config) => config.validate(input),
             Self::Mlp(config) => config.validate(input),
             Self::Cnn(config) => config.validate(input),
+        }
+    }
+
+    /// What the layers need on a device, in the order of the forward pass. The config is valid.
+    pub fn layers(&self, input: InputShape) -> Vec<memory::Layer> {
+        match self {
+            Self::SoftmaxRegression(config) => config.layers(input),
+            Self::Mlp(config) => config.layers(input),
+            Self::Cnn(config) => config.layers(input),
         }
     }
 

@@ -6,6 +6,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::init::{Initialization, Initializer};
+use super::memory::Layer;
 use super::size::{LayerSize, check_weights};
 use super::{InputShape, InvalidModel};
 
@@ -35,6 +36,14 @@ impl SoftmaxRegressionConfig {
         SoftmaxRegression {
             output: init.linear(n_pixels, input.n_classes, self.initializer),
         }
+    }
+}
+
+impl SoftmaxRegressionConfig {
+    pub(super) fn layers(&self, input: InputShape) -> Vec<Layer> {
+        let n_pixels = input.height * input.width;
+        let output = Layer::linear("the model", n_pixels, input.n_classes, 1);
+        vec![Layer::images(n_pixels), output]
     }
 }
 

@@ -10,14 +10,12 @@ mod damage;
 mod divergence;
 mod fuzz;
 mod gpu;
-<<<<<<< HEAD
 mod inputs;
 mod kills;
+mod memory;
 mod runs;
+#[cfg(unix)]
+mod terminal;
 mod tiny;
 mod verify;
 mod writes;
-=======
-#[cfg(unix)]
-mod terminal;
->>>>>>> bdaff58 (The terminal is tested through pseudo-terminals; a closed one takes no more text)
