@@ -141,7 +141,7 @@ pub struct DisplayArgs {
     /// Do not read the test split at the end
     #[arg(long)]
     pub no_test: bool,
-    /// Show burn's dashboard while training; there, q and then s stop with a checkpoint, not Ctrl-C
+    /// Show burn's dashboard while training; q and then s stop with a checkpoint, as Ctrl-C does on Unix
     #[arg(long, conflicts_with = "quiet")]
     pub tui: bool,
     /// Print nothing but warnings and errors

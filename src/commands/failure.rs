@@ -244,7 +244,7 @@ impl Failure {
 
 /// The first call that fails on a lost device may be told before the loss is.
 fn await_loss() {
-    for _ in 0..25 {
+    for _ in 0..100 {
         if failure::lost().is_some() {
             return;
         }

@@ -233,13 +233,16 @@ fn open() -> (Device, burn::tensor::wgpu::WgpuSetup) {
 }
 
 /// What a driver's reset does, as far as a program can do it: each buffer is gone, and wgpu tells that the
-/// device is lost when the device is asked for news.
+/// device is lost. After `destroy` it does so when it is asked for news while nothing is under way.
 fn lose(setup: &burn::tensor::wgpu::WgpuSetup) {
+    use burn::tensor::wgpu::wgpu::PollType;
     fault();
     setup.device.destroy();
-    let _ = setup
-        .device
-        .poll(burn::tensor::wgpu::wgpu::PollType::wait_indefinitely());
+    let started = Instant::now();
+    while weft::failure::lost().is_none() && started.elapsed() < PROMISE {
+        let _ = setup.device.poll(PollType::Poll);
+        std::thread::yield_now();
+    }
 }
 
 /// `weft train` on a GPU that goes away as soon as `file` of the run exists, and a bit of an epoch on.
