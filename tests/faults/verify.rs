@@ -16,6 +16,8 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+type Damage<'a> = Box<dyn Fn(&Path) + 'a>;
+
 #[test]
 fn each_kind_of_damage_is_found() {
     let tiny = Tiny::new();
@@ -32,7 +34,7 @@ fn each_kind_of_damage_is_found() {
         .0;
     let step = format!("checkpoints/step-{}", newest.manifest.step);
     let in_step = |file: &str| format!("{step}/{file}");
-    let damages: Vec<(&str, Box<dyn Fn(&Path)>)> = vec![
+    let damages: Vec<(&str, Damage<'_>)> = vec![
         (
             "model.bpk has SHA-256",
             Box::new(|run| flip(&run.join(in_step("model.bpk")))),

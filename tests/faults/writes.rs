@@ -195,9 +195,8 @@ impl Unsafe {
             Operation::Open(path) if !path.exists() => self.made.push(path.to_owned()),
             Operation::CreateFolder(path) if !path.exists() => self.made.push(path.to_owned()),
             Operation::Write(path, _) | Operation::Empty(path) => {
-                if !self.contents.iter().any(|there| there == path) {
-                    self.contents.push(path.to_owned());
-                }
+                self.contents.retain(|there| there != path);
+                self.contents.push(path.to_owned());
             }
             Operation::Sync(path) => self.contents.retain(|there| there != path),
             Operation::SyncFolder(folder) => {
