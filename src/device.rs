@@ -102,6 +102,13 @@ impl Adapter {
         self.kind == "software"
     }
 
+    /// The most numbers that a kernel may add up in one loop, where the driver has such a limit. Mesa's
+    /// llvmpipe ends all loops of a shader after 65,535 rounds (`LP_MAX_TGSI_LOOP_ITERATIONS` in its
+    /// `lp_limits.h`), without a word, and burn sums a row in one loop.
+    pub fn longest_sum(&self) -> Option<u64> {
+        self.name.contains("llvmpipe").then_some(65_000)
+    }
+
     /// Order of preference: lower is better.
     fn rank(&self) -> usize {
         ["discrete", "integrated", "virtual", "other", "software"]

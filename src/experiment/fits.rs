@@ -11,7 +11,6 @@ use super::{Experiment, SplitName};
 use crate::data::loader::ResidentSplit;
 use crate::device::Adapter;
 use crate::model::memory::{Layer, Totals};
-use crate::train::optimizer::OptimizerConfig;
 use crate::train::progress::thousands;
 
 /// Bytes of an element: all tensors are f32 or i32.
@@ -98,6 +97,28 @@ impl<'a> Limit<'a> {
     }
 }
 
+/// A sum that the driver cuts short is a wrong result that nobody notices.
+fn check_sums(adapter: &Adapter, batch: &Batch, layers: &[Layer]) -> Result<()> {
+    let longest = layers.iter().max_by_key(|layer| layer.summed);
+    let (Some(layer), Some(limit)) = (longest, adapter.longest_sum()) else {
+        return Ok(());
+    };
+    let sum = layer.summed.saturating_mul(batch.largest());
+    if sum <= limit {
+        return Ok(());
+    }
+    bail!(
+        "`{}` is {}, but {} then adds up {} numbers for a gradient, and {} ends a loop after 65,535\n\
+         hint: {}; --device cpu has no such limit, and is faster than a software adapter",
+        batch.key,
+        batch.size,
+        layer.name,
+        thousands(sum),
+        adapter.name,
+        advice(batch, limit / layer.summed.max(1))
+    );
+}
+
 fn advice(batch: &Batch, fitting: u64) -> String {
     match fitting {
         0 => "not even one image fits: make the model smaller, or use another --device".to_owned(),
@@ -167,13 +188,14 @@ impl Experiment {
         };
         if let Some(adapter) = &self.device.adapter {
             Limit::of(adapter).check_batch(&batch, &layers)?;
+            check_sums(adapter, &batch, &layers)?;
         }
         let Some(memory) = self.main_memory() else {
             return Ok(());
         };
         let totals = Totals::of(&layers);
         // The weights, their gradients, and what the optimizer keeps of each.
-        let copies = 2 + n_moments(&self.config.optimizer);
+        let copies = 2 + self.config.optimizer.n_averages();
         let resident = n_images + self.n_images(SplitName::Validation);
         let fixed = totals
             .parameters
@@ -196,14 +218,6 @@ impl Experiment {
             .is_none_or(|adapter| adapter.is_software() || adapter.kind == "integrated");
         let free = free_memory().filter(|_| shared)?;
         Some(MainMemory { free })
-    }
-}
-
-/// Tensors of a weight's size that the optimizer keeps.
-fn n_moments(optimizer: &OptimizerConfig) -> u64 {
-    match optimizer {
-        OptimizerConfig::Sgd(sgd) => u64::from(sgd.momentum > 0.0),
-        OptimizerConfig::Adam(_) | OptimizerConfig::AdamW(_) => 2,
     }
 }
 

@@ -270,6 +270,7 @@ impl BlockConfig {
             kept: kept.saturating_add(behind * pooled),
             weight,
             parameters: weight.saturating_add(per_filter * self.filters as u64),
+            summed: area,
         }
     }
 }

@@ -14,6 +14,9 @@ pub struct Layer {
     pub weight: u64,
     /// All its parameters.
     pub parameters: u64,
+    /// Numbers of an image that one sum of its backward pass adds up: a bias's gradient, a batch
+    /// norm's mean.
+    pub summed: u64,
 }
 
 impl Layer {
@@ -25,6 +28,7 @@ impl Layer {
             kept: n_pixels as u64,
             weight: 0,
             parameters: 0,
+            summed: 0,
         }
     }
 
@@ -37,6 +41,7 @@ impl Layer {
             kept: n_kept.saturating_mul(outputs),
             weight: inputs.saturating_mul(outputs),
             parameters: inputs.saturating_mul(outputs).saturating_add(outputs),
+            summed: 1,
         }
     }
 }

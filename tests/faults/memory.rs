@@ -135,14 +135,33 @@ fn the_largest_batch_that_fits_is_computed_and_one_image_more_is_not() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_model_above_the_main_memory_is_refused_on_the_cpu() {
-    // 4,000,000,000,000 weights.
-    let huge = "model={kind=\"mlp\", hidden=[2000000, 2000000]}";
+    // A feature map of 50 MB for each of 4,000 images.
+    let huge = "model={kind=\"cnn\", dense=[], blocks=[{filters=16384, pool=28}]}";
+    let batch = "train.evaluation_batch_size=4000";
     for device in ["cpu", "ndarray"] {
-        let error = refused(&["--device", device, "--set", huge]);
+        let error = refused(&["--device", device, "--set", huge, "--set", batch]);
         assert!(
-            error.starts_with("error: `train.evaluation_batch_size` is 250, which needs at least ")
+            error
+                .starts_with("error: `train.evaluation_batch_size` is 4000, which needs at least ")
                 && error.contains(" MiB are free"),
             "{error}"
         );
     }
+}
+
+/// A CNN of 28 x 28 images at batch 128 sums 100,352 numbers for a bias.
+#[test]
+fn a_sum_that_the_driver_would_cut_short_is_refused() {
+    let adapters = weft::device::adapters();
+    let Some(adapter) = adapters.iter().find(|it| it.longest_sum().is_some()) else {
+        return crate::common::say("SKIPPED: a sum that is cut short: no llvmpipe here");
+    };
+    let device = format!("gpu:{}", adapter.index);
+    let error = refused(&["--device", &device, "--set", "train.batch_size=128"]);
+    assert!(
+        error.contains("`train.batch_size` is 128, but the convolution of model.blocks[0]")
+            && error.contains("100,352 numbers")
+            && error.contains("train.batch_size = 82 is the largest that fits"),
+        "{error}"
+    );
 }
