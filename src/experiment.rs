@@ -16,7 +16,9 @@ use crate::data::loader::{HostSplit, ResidentSplit};
 use crate::device::{self, Selected};
 use crate::evaluate::{self, Outcome};
 use crate::model::InputShape;
-use crate::run::checkpoints::{Checkpoint, Damaged, Fault, Pointer, Store, sha256_hex};
+use crate::run::checkpoints::{
+    Checkpoint, CheckpointError, Damaged, Fault, Pointer, Store, sha256_hex,
+};
 use crate::run::records::{
     self, Change, Environment, Evaluation, RecordError, Rollback, Start, TrainState,
 };
@@ -474,6 +476,15 @@ impl ResumePoint {
             state,
             damaged,
         })
+    }
+
+    /// Forgets a best checkpoint that is damaged or gone, so that a later epoch can become the best.
+    /// Returns what is wrong with it.
+    pub fn forget_lost_best(&mut self, run: &RunFolder) -> Option<CheckpointError> {
+        let best = self.state.best.as_ref()?;
+        let error = Store::new(&run.root).load(best.step).err()?;
+        self.state.best = None;
+        Some(error)
     }
 
     /// Brings back what may have been lost after the checkpoint was written, and takes away what came

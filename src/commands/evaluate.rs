@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-use super::{data_dir, download_bar::DownloadBar, say, warn};
+use super::{data_dir, download_bar::DownloadBar, first_line, say, warn};
 use crate::cli::{EvaluateArgs, EvaluationSplit};
 use crate::config::Loaded;
 use crate::device::DeviceChoice;
@@ -44,9 +44,17 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
             split.as_str()
         );
     }
-    let newest = ResumePoint::find(&run)?;
+    let mut newest = ResumePoint::find(&run)?;
     for damaged in &newest.damaged {
         warn(&format!("warning: {damaged}; it is left out"));
+    }
+    if args.checkpoint.is_none()
+        && let Some(lost) = newest.forget_lost_best(&run)
+    {
+        let lost = first_line(&lost);
+        warn(&format!(
+            "warning: the best epoch is lost: {lost}; the last one is evaluated"
+        ));
     }
     let result = experiment.result_step(&newest.state);
     let step = match &args.checkpoint {

@@ -76,6 +76,12 @@ fn data_dir(argument: Option<&Path>) -> Option<PathBuf> {
     argument.map(Path::to_path_buf).or_else(from_environment)
 }
 
+/// What went wrong, without what to do.
+fn first_line(error: &dyn std::error::Error) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
 /// A line of results, on stdout. A reader that went away (`| head`) is no error.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use super::training::{self, Shown};
-use super::{data_dir, download_bar::DownloadBar, warn};
+use super::{data_dir, download_bar::DownloadBar, first_line, warn};
 use crate::cli::ResumeArgs;
 use crate::config::{ExperimentConfig, Loaded};
 use crate::device::DeviceChoice;
@@ -24,6 +24,12 @@ pub(super) fn run(args: ResumeArgs) -> Result<ExitCode> {
         for damaged in &point.damaged {
             warn(&format!(
                 "warning: {damaged}; the checkpoint before it is used"
+            ));
+        }
+        if let Some(lost) = point.forget_lost_best(&run) {
+            let lost = first_line(&lost);
+            warn(&format!(
+                "warning: the best epoch is lost: {lost}; the best of those that come takes its place"
             ));
         }
         plan(&mut loaded.config, &mut point.state, args.epochs, &run)?;

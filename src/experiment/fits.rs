@@ -253,6 +253,7 @@ mod tests {
             kept: output,
             weight: 50,
             parameters: 50,
+            summed: 1,
         };
         vec![layer("a", 100), layer("b", 1000), layer("c", 10)]
     }

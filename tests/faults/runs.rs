@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use weft::run::checkpoints::Store;
+use weft::run::checkpoints::{Pointer, Store};
 
 use crate::common::{assert_orderly, say};
 use crate::tiny::{End, Tiny, succeed};
@@ -140,8 +140,8 @@ fn memory_and_open_files_stay_flat_over_500_epochs() {
         most(early),
         most(late)
     ));
-    // The rows of 500 epochs are in memory: a tenth of a MiB.
-    assert!(after < before + before / 10 + 2048, "{samples:?}");
+    // The allocator breathes by some MiB; the rows of 500 epochs are a tenth of one.
+    assert!(after < before + 8 * 1024, "{samples:?}");
     assert!(most(late) <= most(early) + 2, "{samples:?}");
 }
 
@@ -241,6 +241,46 @@ fn a_change_of_what_fixes_the_weights_is_refused_with_a_diff() {
     assert_eq!(state.starts[1].backend, "ndarray");
     let config = fs::read_to_string(run.join("config.toml")).unwrap();
     assert!(config.contains("patience = 7"), "{config}");
+}
+
+/// The best checkpoint is damaged, not by weft: it is named, and the run goes on to its end.
+#[test]
+fn a_best_checkpoint_that_was_damaged_is_named_and_replaced() {
+    let tiny = Tiny::new();
+    let place = tiny.place();
+    succeed(&mut tiny.train(place.path(), &[]));
+    let run = place.path().join("tiny");
+    let store = Store::new(&run);
+    let best = store.pointed(Pointer::Best).unwrap();
+    assert!(best < store.pointed(Pointer::Last).unwrap());
+    fs::remove_file(store.step_folder(best).join("model.bpk")).unwrap();
+    let named = format!("step-{best}: model.bpk is missing");
+    let output = tiny
+        .resume(place.path(), &["--epochs", "5"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.contains("warning: the best epoch is lost") && text.contains(&named),
+        "{text}"
+    );
+    let now = store.pointed(Pointer::Best).unwrap();
+    assert!(now > best);
+    store.load(now).unwrap();
+    let findings = weft::verify::check(&weft::run::RunFolder { root: run.clone() });
+    assert_eq!(findings.n_bad(), 0, "{:#?}", findings.all);
+
+    fs::remove_file(store.step_folder(now).join("model.bpk")).unwrap();
+    let mut command = crate::common::weft();
+    let output = command.arg("evaluate").arg(&run).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    // The newest whole one may be the best itself: then the one before it is the last.
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.contains("warning: ") && text.contains("model.bpk is missing"),
+        "{text}"
+    );
 }
 
 /// A file system of a few hundred KiB that is really full: an error that tells where and how much,
