@@ -9,7 +9,7 @@ use crate::cli::VerifyArgs;
 use crate::replay;
 use crate::run::RunFolder;
 use crate::run::records::TrainState;
-use crate::verify;
+use crate::verify::{self, Finding, Verdict};
 
 pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
     let run = RunFolder::open(&args.run)?;
@@ -24,7 +24,15 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
     let root = run.root.display();
     let (n_checks, n_bad) = (findings.all.len(), findings.n_bad());
     if n_bad > 0 {
+        let is_config = |finding: &&Finding| {
+            finding.verdict == Verdict::Bad && finding.subject == "config.toml"
+        };
+        let config_at_fault = findings.all.iter().any(|finding| is_config(&finding));
         let hint = match &findings.newest {
+            Some((checkpoint, _)) if config_at_fault => format!(
+                "mend config.toml; {} has the one that the run was made with",
+                checkpoint.folder.join("config.toml").display()
+            ),
             Some((_, state)) => format!("`weft resume {root}` goes on from step {}", state.step),
             None => format!("train again with `weft train {root}/config.toml`"),
         };

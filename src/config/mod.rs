@@ -300,7 +300,7 @@ impl ExperimentConfig {
         toml::to_string(self).context("the config cannot be written as TOML")
     }
 
-    /// SHA-256 of what fixes the weights: see [`Self::fixed`].
+    /// SHA-256 of what fixes the weights: see `fixed`.
     pub fn identity(&self) -> Result<String> {
         Ok(sha256_hex(self.fixed().to_toml()?.as_bytes()))
     }

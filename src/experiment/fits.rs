@@ -5,12 +5,15 @@
 //! lower bounds (no copies, no padding, no memory of the kernels that are being tuned), so that nothing
 //! that would run is refused.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 
 use super::{Experiment, SplitName};
 use crate::data::loader::ResidentSplit;
 use crate::device::Adapter;
 use crate::model::memory::{Layer, Totals};
+use crate::run::disk;
 use crate::train::progress::thousands;
 
 /// Bytes of an element: all tensors are f32 or i32.
@@ -203,6 +206,28 @@ impl Experiment {
             .saturating_add(self.bytes_of_images(resident));
         let per_image = totals.training_per_image.saturating_mul(ELEMENT);
         memory.check(&batch, fixed, per_image)
+    }
+
+    /// Refuses a place that has no room for two checkpoints: one that is kept while the next is
+    /// written. `place` need not be there yet.
+    pub fn check_room(&self, place: &Path) -> Result<()> {
+        let there = place.ancestors().find(|folder| folder.is_dir());
+        let folder = there.filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        let Some(free) = disk::free_bytes(folder) else {
+            return Ok(()); // the first checkpoint will tell
+        };
+        // Weights, the optimizer's averages of them, and some text.
+        let numbers = self.n_parameters() as u64 * (1 + self.config.optimizer.n_averages());
+        let needed = 2 * (4 * numbers + 32 * 1024);
+        if free < needed {
+            bail!(
+                "{} has room for {free} bytes, but two checkpoints take about {needed}\n\
+                 hint: make room there, or choose another place with --runs-dir",
+                folder.display()
+            );
+        }
+        Ok(())
     }
 
     fn bytes_of_images(&self, n_images: usize) -> u64 {

@@ -4,7 +4,7 @@
 /// A layer's tensors, counted in elements of four bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layer {
-    /// What it is, for people: "the output of model.blocks[0]".
+    /// What it is, for people: `the output of model.blocks[0]`.
     pub name: String,
     /// Its largest output for one image.
     pub output: u64,
