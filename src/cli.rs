@@ -86,8 +86,9 @@ pub struct ResumeArgs {
     pub epochs: Option<u64>,
     /// Change a key of the run's config from here on, such as --set early_stopping.patience=20
     ///
-    /// Keys that fix the weights (model, data, optimizer, schedule, batch size, seed) cannot be
-    /// changed within a run. The change is kept in the run's config.toml and in its checkpoints.
+    /// What may change: train.epochs, train.on_divergence, train.evaluation_batch_size,
+    /// checkpoint.every_minutes, and early_stopping but for its monitor. All else fixes the weights.
+    /// The change is kept in the run's config.toml and in its checkpoints.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub assignments: Vec<String>,
     #[command(flatten)]
@@ -104,9 +105,15 @@ pub struct DrillArgs {
     /// Stop with a checkpoint after this step
     #[arg(long, value_name = "STEP", hide = true)]
     pub stop_at_step: Option<u64>,
+    /// Rollbacks that come before that step
+    #[arg(long, value_name = "N", hide = true, default_value_t = 0)]
+    pub stop_after_rollbacks: usize,
     /// Kill this process, as kill -9 does, after this step
     #[arg(long, value_name = "STEP", hide = true)]
     pub kill_at_step: Option<u64>,
+    /// Rollbacks that come before that step
+    #[arg(long, value_name = "N", hide = true, default_value_t = 0)]
+    pub kill_after_rollbacks: usize,
 }
 
 /// Arguments of `weft verify`.

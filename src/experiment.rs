@@ -139,6 +139,7 @@ impl Experiment {
             None => (None, TrainState::new()),
         };
         let start = self.start(checkpoint.as_ref(), &state)?;
+        let mut save_first = start.overruled_patience;
         state.starts.push(start);
         let config_sha256 = self.config.identity()?;
         let config_toml = self.resolved_config()?.to_toml()?;
@@ -157,6 +158,7 @@ impl Experiment {
                 run: run.clone(),
                 resume: checkpoint.take(),
                 state,
+                save_first: std::mem::take(&mut save_first),
                 progress: progress.clone(),
                 dashboard,
                 stop: stop.clone(),
@@ -190,6 +192,7 @@ impl Experiment {
         }
         Ok(Start {
             step: state.step,
+            n_rollbacks: state.rollbacks.len(),
             time: records::utc_now(),
             weft: env!("CARGO_PKG_VERSION").to_owned(),
             backend: self.device.backend.to_owned(),
@@ -269,6 +272,14 @@ impl Experiment {
 
     /// Writes what a new run folder starts with.
     pub fn describe(&self, run: &RunFolder, command_line: Vec<String>) -> Result<()> {
+        self.write_environment(run, command_line)?;
+        // Last: it is what makes the folder a run.
+        records::write_text(&run.config(), &self.resolved_config()?.to_toml()?)?;
+        Ok(())
+    }
+
+    /// Writes environment.json.
+    pub fn write_environment(&self, run: &RunFolder, command_line: Vec<String>) -> Result<()> {
         let adapter = self
             .device
             .adapter
@@ -291,10 +302,7 @@ impl Experiment {
             command_line,
             started: records::utc_now(),
         };
-        records::write_json(&run.environment(), &environment)?;
-        // Last: it is what makes the folder a run.
-        records::write_text(&run.config(), &self.resolved_config()?.to_toml()?)?;
-        Ok(())
+        Ok(records::write_json(&run.environment(), &environment)?)
     }
 
     fn untrained(&self, device: &Device) -> Trainee {

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -13,12 +15,13 @@ use crate::experiment::{config_of, state_of};
 use crate::run::RunFolder;
 use crate::run::checkpoints::{Checkpoint, Store};
 use crate::run::records::{Change, EpochRow, Start, TrainState};
+use crate::train::Place;
 
 /// A stretch of a run in one config on one backend.
 #[derive(Debug, PartialEq)]
 struct Part {
-    from: u64,
-    to: u64,
+    from: Place,
+    to: Place,
     backend: String,
     overruled_patience: bool,
     config: ExperimentConfig,
@@ -40,7 +43,7 @@ pub fn replay(
     say: &dyn Fn(&str),
 ) -> Result<Vec<Comparison>> {
     let parts = parts(config_of(newest)?, state)?;
-    let folder = std::env::temp_dir().join(format!("weft-replay-{}", std::process::id()));
+    let folder = new_folder()?;
     let result = Replay {
         folder: &folder,
         data,
@@ -51,6 +54,25 @@ pub fn replay(
     let comparisons = result?;
     removed.with_context(|| format!("{} cannot be removed", folder.display()))?;
     Ok(comparisons)
+}
+
+/// A folder that nobody else has: making it is the test.
+fn new_folder() -> Result<PathBuf> {
+    let mut tries = 0;
+    loop {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let nanos = since.unwrap_or_default().as_nanos();
+        let name = format!("weft-replay-{}-{nanos}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        tries += 1;
+        match std::fs::create_dir(&folder) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && tries < 100 => {}
+            made => {
+                made.with_context(|| format!("{} cannot be made", folder.display()))?;
+                return Ok(folder);
+            }
+        }
+    }
 }
 
 /// The stretches of a run: a new one at each start that changed something or ran elsewhere.
@@ -71,12 +93,16 @@ fn parts(newest: ExperimentConfig, state: &TrainState) -> Result<Vec<Part>> {
                     && start.changes.is_empty()
                     && !start.overruled_patience => {}
             _ => {
+                let from = Place {
+                    n_rollbacks: start.n_rollbacks,
+                    step: start.step,
+                };
                 if let Some(before) = parts.last_mut() {
-                    before.to = start.step;
+                    before.to = from;
                 }
                 parts.push(Part {
-                    from: start.step,
-                    to: state.step,
+                    from,
+                    to: Place::of(state),
                     backend: start.backend.clone(),
                     overruled_patience: start.overruled_patience,
                     config,
@@ -125,6 +151,33 @@ fn undo(config: &ExperimentConfig, changes: &[Change]) -> Result<ExperimentConfi
     Ok(value.try_into()?)
 }
 
+impl Part {
+    fn n_steps(&self) -> u64 {
+        self.to.step.saturating_sub(self.from.step)
+    }
+
+    /// Somewhere between its ends, if there is a step between them.
+    fn middle(&self) -> Option<Place> {
+        let Place { n_rollbacks, step } = self.from;
+        let same_way = n_rollbacks == self.to.n_rollbacks;
+        let ahead = if same_way { self.n_steps() / 2 } else { 0 };
+        let step = step + ahead.max(1);
+        (self.from < self.to).then_some(Place { n_rollbacks, step })
+    }
+}
+
+/// How a process of a replay begins.
+#[derive(Clone, Copy, PartialEq)]
+enum Begin {
+    Train,
+    /// A part after the first.
+    Resume,
+    /// After the kill.
+    GoOn,
+}
+
+const FAILED: &str = "the replay failed; see above";
+
 struct Replay<'a> {
     folder: &'a Path,
     data: Option<&'a Path>,
@@ -138,32 +191,29 @@ impl Replay<'_> {
         state: &TrainState,
         newest: &Checkpoint,
     ) -> Result<Vec<Comparison>> {
-        std::fs::create_dir_all(self.folder)
-            .with_context(|| format!("{} cannot be made", self.folder.display()))?;
         let run = RunFolder {
             root: self.folder.join("replay"),
         };
-        let longest = parts
-            .iter()
-            .max_by_key(|part| part.to.saturating_sub(part.from));
+        let longest = parts.iter().max_by_key(|part| part.n_steps());
         for (index, part) in parts.iter().enumerate() {
             let is_last = index + 1 == parts.len();
             let stop = (!is_last || !state.finished).then_some(part.to);
-            let middle = part.from + part.to.saturating_sub(part.from) / 2;
-            // Within an epoch, where the epochs have several steps.
-            let kills = Some(part) == longest && part.to > part.from;
-            let kill = kills.then_some(middle.max(part.from + 1));
+            let kill = (Some(part) == longest).then(|| part.middle()).flatten();
             (self.say)(&describe(part, kill));
             self.set_up(&run, part, index)?;
-            if let Some(kill) = kill {
-                let kill = format!("--kill-at-step={kill}");
-                let status = self.part(&run, part, index, stop, Some(kill))?;
-                ensure!(!status, "the replay was to be killed, and ended by itself");
+            let begin = if index == 0 {
+                Begin::Train
+            } else {
+                Begin::Resume
+            };
+            if kill.is_some() {
+                let ended = self.process(&run, part, begin, stop, kill)?;
+                ensure!(!ended, "the replay was to be killed, and ended by itself");
+                // It is there now, and what it was asked for is in its checkpoint.
+                ensure!(self.process(&run, part, Begin::GoOn, stop, None)?, FAILED);
+            } else {
+                ensure!(self.process(&run, part, begin, stop, None)?, FAILED);
             }
-            // After the kill the run is there, and is resumed.
-            let again = if kill.is_some() { index.max(1) } else { index };
-            let status = self.part(&run, part, again, stop, None)?;
-            ensure!(status, "the replay failed; see above");
         }
         compare(state, newest, &run)
     }
@@ -181,23 +231,23 @@ impl Replay<'_> {
     }
 
     /// Runs one process; whether it ended well.
-    fn part(
+    fn process(
         &self,
         run: &RunFolder,
         part: &Part,
-        index: usize,
-        stop: Option<u64>,
-        kill: Option<String>,
+        begin: Begin,
+        stop: Option<Place>,
+        kill: Option<Place>,
     ) -> Result<bool> {
         let mut arguments: Vec<OsString> = Vec::new();
-        if index == 0 {
+        if begin == Begin::Train {
             arguments.extend(["train".into(), self.folder.join("replay.toml").into()]);
             arguments.extend(["--runs-dir".into(), self.folder.into()]);
         } else {
             arguments.extend(["resume".into(), run.root.clone().into()]);
-            if part.overruled_patience && kill.is_none() {
-                arguments.push(format!("--epochs={}", part.config.train.epochs).into());
-            }
+        }
+        if begin == Begin::Resume && part.overruled_patience {
+            arguments.push(format!("--epochs={}", part.config.train.epochs).into());
         }
         arguments.extend([
             "--no-test".into(),
@@ -207,8 +257,12 @@ impl Replay<'_> {
         if let Some(data) = self.data {
             arguments.extend(["--data".into(), data.into()]);
         }
-        arguments.extend(stop.map(|step| format!("--stop-at-step={step}").into()));
-        arguments.extend(kill.map(Into::into));
+        for (what, place) in [("stop", stop), ("kill", kill)] {
+            if let Some(Place { n_rollbacks, step }) = place {
+                arguments.push(format!("--{what}-at-step={step}").into());
+                arguments.push(format!("--{what}-after-rollbacks={n_rollbacks}").into());
+            }
+        }
         let program = std::env::current_exe().context("this program cannot be found")?;
         let status = Command::new(program)
             .args(&arguments)
@@ -219,45 +273,45 @@ impl Replay<'_> {
     }
 }
 
-fn describe(part: &Part, kill: Option<u64>) -> String {
-    let Part {
-        from, to, backend, ..
-    } = part;
-    let kill = kill.map(|step| format!(", killed after step {step} and resumed"));
-    format!(
-        "replay  steps {from} to {to} with --device {backend}{}",
-        kill.unwrap_or_default()
-    )
+fn describe(part: &Part, kill: Option<Place>) -> String {
+    let (from, to, backend) = (part.from.step, part.to.step, &part.backend);
+    let way = match part.to.n_rollbacks - part.from.n_rollbacks {
+        0 => String::new(),
+        n => format!(", with {n} rollbacks on the way"),
+    };
+    let kill = kill.map(|kill| format!(", killed after step {} and resumed", kill.step));
+    let kill = kill.unwrap_or_default();
+    format!("replay  steps {from} to {to} with --device {backend}{way}{kill}")
 }
 
 fn compare(state: &TrainState, newest: &Checkpoint, run: &RunFolder) -> Result<Vec<Comparison>> {
     let replayed = Store::new(&run.root).latest_whole()?.0;
-    let replayed_state = state_of(&replayed)?;
+    let again = state_of(&replayed)?;
     let tensors = |checkpoint: &Checkpoint| -> BTreeMap<String, Vec<u8>> {
         let files = checkpoint.files.clone().into_iter();
         files.filter(|(name, _)| name.ends_with(".bpk")).collect()
     };
-    let (original, again) = (tensors(newest), tensors(&replayed));
-    let mut comparisons: Vec<Comparison> = original
+    let replayed = tensors(&replayed);
+    let mut comparisons: Vec<Comparison> = tensors(newest)
         .iter()
         .map(|(name, bytes)| Comparison {
             name: format!("checkpoints/step-{}/{name}", state.step),
-            same: again.get(name) == Some(bytes),
+            same: replayed.get(name) == Some(bytes),
         })
         .collect();
     comparisons.push(Comparison {
         name: "results.csv but for its seconds".to_owned(),
-        same: without_clock(&state.history) == without_clock(&replayed_state.history),
+        same: without_clock(&state.history) == without_clock(&again.history),
     });
+    let turns = |state: &TrainState| -> Vec<u64> {
+        let back = state.rollbacks.iter().map(|rollback| rollback.to_step);
+        back.collect()
+    };
     comparisons.push(Comparison {
         name: "the best epoch and the place in the run".to_owned(),
-        same: (state.best, state.step, state.epoch, state.batch)
-            == (
-                replayed_state.best,
-                replayed_state.step,
-                replayed_state.epoch,
-                replayed_state.batch,
-            ),
+        same: (state.best, state.epoch, state.batch) == (again.best, again.epoch, again.batch)
+            && Place::of(state) == Place::of(&again)
+            && turns(state) == turns(&again),
     });
     Ok(comparisons)
 }

@@ -7,9 +7,9 @@ use anyhow::{Result, anyhow};
 
 use crate::config::{ExperimentConfig, Loaded};
 use crate::experiment::{config_of, state_of};
+use crate::run::RunFolder;
 use crate::run::checkpoints::{Checkpoint, Pointer, Store};
 use crate::run::records::{self, Environment, EpochRow, Evaluation, TrainState};
-use crate::run::{RunError, RunFolder};
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Findings {
 /// Makes every check. Writes nothing.
 pub fn check(run: &RunFolder) -> Findings {
     let mut findings = Findings::default();
-    if let Err(RunError::Locked { holder, .. }) = run.lock() {
+    if let Some(holder) = run.writer() {
         let what =
             format!("{holder}, is writing this run: what it does just now may look unfinished");
         findings.add(Verdict::Note, "lock", what);
@@ -204,8 +204,14 @@ fn check_pointers(store: &Store, state: &TrainState, findings: &mut Findings) {
             );
             (Verdict::Note, what)
         } else {
-            let (pointed, expected) = (step_text(pointed), step_text(expected));
-            let what = format!("it names {pointed}, and should name {expected}, which is ");
+            let names = match pointed == expected {
+                true => format!("it names {}", step_text(pointed)),
+                false => {
+                    let (pointed, expected) = (step_text(pointed), step_text(expected));
+                    format!("it names {pointed}, and should name {expected}")
+                }
+            };
+            let what = names + ", which is ";
             (
                 Verdict::Bad,
                 what + if is_whole {

@@ -343,6 +343,7 @@ mod tests {
             step: 40,
             epoch: 2,
             batch: 8,
+            best: None,
             config_sha256: String::new(),
             data_sha256: String::new(),
         };

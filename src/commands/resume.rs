@@ -10,7 +10,7 @@ use crate::cli::ResumeArgs;
 use crate::config::{ExperimentConfig, Loaded};
 use crate::device::DeviceChoice;
 use crate::experiment::{Experiment, ResumePoint, config_of};
-use crate::run::records::TrainState;
+use crate::run::records::{Environment, TrainState};
 use crate::run::{RunFolder, records};
 
 pub(super) fn run(args: ResumeArgs) -> Result<ExitCode> {
@@ -32,10 +32,19 @@ pub(super) fn run(args: ResumeArgs) -> Result<ExitCode> {
                 "warning: the best epoch is lost: {lost}; the best of those that come takes its place"
             ));
         }
-        plan(&mut loaded.config, &mut point.state, args.epochs, &run)?;
+        plan(
+            &mut loaded.config,
+            &before,
+            &mut point.state,
+            args.epochs,
+            &run,
+        )?;
         if point.state.finished {
             refuse_changes(&loaded.config, point)?;
             point.mend(&run)?;
+            if loaded.config != before {
+                records::write_text(&run.config(), &loaded.config.to_toml()?)?;
+            }
             shown.say(&finished(&loaded.config, &point.state, &run));
             return Ok(ExitCode::SUCCESS);
         }
@@ -60,6 +69,10 @@ pub(super) fn run(args: ResumeArgs) -> Result<ExitCode> {
     // Nothing is changed on disk before everything has been checked.
     if experiment.config != before {
         records::write_text(&run.config(), &experiment.config.to_toml()?)?;
+    }
+    if records::read_json::<Environment>(&run.environment()).is_err() {
+        warn("warning: environment.json is damaged or gone; it is written anew");
+        experiment.write_environment(&run, std::env::args().collect())?;
     }
     shown.introduce(&experiment, &run);
     match &point {
@@ -96,26 +109,26 @@ fn refuse_changes(config: &ExperimentConfig, point: &ResumePoint) -> Result<()> 
 /// Applies `--epochs`, and finds out whether anything is left to do.
 fn plan(
     config: &mut ExperimentConfig,
+    before: &ExperimentConfig,
     state: &mut TrainState,
     epochs: Option<u64>,
     run: &RunFolder,
 ) -> Result<()> {
     let done = state.epoch - 1;
-    if let Some(epochs) = epochs {
-        if epochs == 0 || epochs < done {
-            bail!(
-                "{} has done {done} epochs, so --epochs {epochs} is behind it\nhint: give a number \
-                 above {done}",
-                run.root.display()
-            );
-        }
-        config.train.epochs = epochs;
-        if epochs > done && config.early_stopping.stops(state) {
-            // Asking for more overrules an early stop: patience starts anew.
-            state.epochs_without_improvement = 0;
-        }
+    config.train.epochs = epochs.unwrap_or(config.train.epochs);
+    let planned = config.train.epochs;
+    let asked = epochs.is_some() || planned != before.train.epochs;
+    if asked && (planned == 0 || planned < done) {
+        bail!(
+            "{} has done {done} epochs, so {planned} are behind it\nhint: give {done} or more",
+            run.root.display()
+        );
     }
-    state.finished = done >= config.train.epochs || config.early_stopping.stops(state);
+    if asked && planned > done && config.early_stopping.stops(state) {
+        // Asking for more overrules an early stop: patience starts anew.
+        state.epochs_without_improvement = 0;
+    }
+    state.finished = done >= planned || config.early_stopping.stops(state);
     Ok(())
 }
 

@@ -19,6 +19,9 @@ pub(super) fn watch(stop: &StopFlag) -> Result<Watch> {
     if !is_ignored(SIGHUP) {
         watched.push(SIGHUP);
     }
+    // A limit on the size of files (ulimit -f) is an error of the write, not an end without a word.
+    let too_large = std::sync::Arc::default();
+    signal_hook::flag::register(libc::SIGXFSZ, too_large).context("signals cannot be watched")?;
     let mut signals = Signals::new(watched).context("signals cannot be watched")?;
     let raised = stop.handle();
     let handle = signals.handle();

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail, ensure};
 
-use super::{say, signals, warn};
+use super::{first_line, say, signals, warn};
 use crate::cli::{DisplayArgs, DrillArgs};
 use crate::config::ExperimentConfig;
 use crate::device::{self, Selected};
@@ -16,7 +16,7 @@ use crate::run::RunFolder;
 use crate::run::checkpoints::{Checkpoint, Store};
 use crate::run::records::{self, TrainState};
 use crate::train::progress::{Progress, Verbosity, thousands};
-use crate::train::{Diverged, Ended, OnDivergence, StopFlag};
+use crate::train::{Diverged, Ended, OnDivergence, Place, StopFlag};
 
 /// How much is shown, and whether the test split is read.
 pub(super) struct Shown {
@@ -101,8 +101,11 @@ pub(super) fn train_and_report(
     drill: DrillArgs,
     shown: &Shown,
 ) -> Result<ExitCode> {
-    let stop = StopFlag::at_step(drill.stop_at_step.unwrap_or(u64::MAX))
-        .and_kill_at(drill.kill_at_step.unwrap_or(u64::MAX));
+    let place = |step: Option<u64>, n_rollbacks| {
+        step.map_or(Place::NEVER, |step| Place { n_rollbacks, step })
+    };
+    let stop = StopFlag::at(place(drill.stop_at_step, drill.stop_after_rollbacks))
+        .and_kill_at(place(drill.kill_at_step, drill.kill_after_rollbacks));
     let _watch = signals::watch(&stop)?;
     failure::set_work(Work {
         device: Some(experiment.device.name.clone()),
@@ -214,7 +217,17 @@ fn report(
     shown.say(&format!("{line}\n"));
 
     let store = Store::new(&run.root);
-    let checkpoint = store.load(experiment.result_step(state))?;
+    let result = experiment.result_step(state);
+    let checkpoint = match store.load(result) {
+        Err(error) if result != state.step => {
+            let lost = first_line(&error);
+            warn(&format!(
+                "warning: the best epoch is lost: {lost}; the last one is evaluated\n"
+            ));
+            store.load(state.step)?
+        }
+        loaded => loaded?,
+    };
     let progress = shown.evaluation();
     let mut columns: Vec<(SplitName, Outcome)> = Vec::new();
     for split in [SplitName::Train, SplitName::Validation, SplitName::Test] {

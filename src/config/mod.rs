@@ -323,7 +323,7 @@ impl ExperimentConfig {
     }
 
     /// What fixes the weights: everything but the name, the device, the evaluation batch size, the
-    /// number of epochs, when to stop, when to save, what to do on divergence, and where the data
+    /// number of epochs, when to stop (but for what is watched), when to save, what to do on divergence, and where the data
     /// lies (its content has a checksum of its own). These have their defaults here.
     fn fixed(&self) -> Self {
         let defaults = Self::default();
@@ -340,7 +340,11 @@ impl ExperimentConfig {
                 on_divergence: defaults.train.on_divergence,
                 ..self.train.clone()
             },
-            early_stopping: defaults.early_stopping,
+            // What makes an epoch the best: losses and accuracies do not compare.
+            early_stopping: EarlyStoppingConfig {
+                monitor: self.early_stopping.monitor,
+                ..defaults.early_stopping
+            },
             checkpoint: defaults.checkpoint,
             ..self.clone()
         }

@@ -223,7 +223,7 @@ impl Experiment {
         if free < needed {
             bail!(
                 "{} has room for {free} bytes, but two checkpoints take about {needed}\n\
-                 hint: make room there, or choose another place with --runs-dir",
+                 hint: make room there, or put the run on another disk",
                 folder.display()
             );
         }

@@ -110,6 +110,7 @@ pub(super) fn roll_back(
     // A kill amid these finds the checkpoints of the way that diverged, goes it again and turns back
     // at the same place.
     store.point(Pointer::Last, state.step)?;
+    state.best = state.best.filter(|best| store.load(best.step).is_ok());
     if let Some(best) = &state.best {
         store.point(Pointer::Best, best.step)?;
     }
@@ -162,6 +163,7 @@ impl ResumePoint {
     /// The same, or None for a run that ended before it had saved anything.
     pub fn find_any(run: &RunFolder) -> Result<Option<Self>> {
         let store = Store::new(&run.root);
+        store.recover()?;
         if store.steps()?.is_empty() && !run.results().exists() {
             return Ok(None);
         }

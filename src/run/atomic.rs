@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::disk::{self, Writer};
+use super::disk::{self, Writer, parent};
 
 /// What a kill may leave behind begins with this; nothing else in a run folder does.
 pub const TEMPORARY_PREFIX: &str = ".tmp-";
@@ -123,14 +123,6 @@ fn temporary_beside(path: &Path) -> io::Result<PathBuf> {
     );
     let name = name.to_string_lossy();
     Ok(parent(path).join(format!("{TEMPORARY_PREFIX}{name}-{unique}")))
-}
-
-/// The parent of a bare file name is the folder we stand in.
-pub(super) fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
 }
 
 /// The errors of std do not say which file.

@@ -19,6 +19,8 @@ const MANIFEST: &str = "manifest.json";
 const MOST_MANIFEST_BYTES: u64 = 1 << 20;
 /// A folder under this name is being deleted.
 const OLD_PREFIX: &str = ".old-";
+/// A folder under this name is being replaced: should that not come about, it is needed again.
+const REPLACED_PREFIX: &str = ".replaced-";
 /// One to resume from, and one in case that one turns out to be damaged.
 const NEWEST_KEPT: usize = 2;
 
@@ -29,6 +31,8 @@ pub struct Meta {
     pub step: u64,
     pub epoch: u64,
     pub batch: u64,
+    /// The step of the best checkpoint so far, which whoever goes on from this one needs.
+    pub best: Option<u64>,
     pub config_sha256: String,
     pub data_sha256: String,
 }
@@ -39,6 +43,7 @@ pub struct Manifest {
     pub step: u64,
     pub epoch: u64,
     pub batch: u64,
+    pub best: Option<u64>,
     pub config_sha256: String,
     pub data_sha256: String,
     pub files: BTreeMap<String, FileEntry>,
@@ -224,7 +229,7 @@ impl Store {
             .filter(|&later| later > step)
             .rev()
         {
-            remove(&self.move_out(later)?)?;
+            remove(&self.move_out(OLD_PREFIX, later)?)?;
         }
         Ok(())
     }
@@ -289,6 +294,8 @@ impl Store {
                     }
                 },
                 Err(CheckpointError::Damaged(reason)) => damaged.push(reason),
+                // A trainer that is at work has pruned it.
+                Err(CheckpointError::Missing { .. }) => {}
                 Err(other) => return Err(other),
             }
         }
@@ -317,32 +324,58 @@ impl Store {
         step_of(std::str::from_utf8(&bytes).ok()?.trim_end())
     }
 
+    /// Brings back checkpoints whose replacement a kill prevented.
+    pub fn recover(&self) -> Result<()> {
+        for name in self.leftovers()? {
+            let step = name.strip_prefix(REPLACED_PREFIX).and_then(|rest| {
+                let (step, _) = rest.rsplit_once('-')?;
+                step_of(step)
+            });
+            if let Some(step) = step
+                && !self.step_folder(step).exists()
+            {
+                let (from, to) = (self.folder.join(&name), self.step_folder(step));
+                atomic::rename_dir(&from, &to).map_err(io_error("bring back", &to))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Deletes the checkpoints that are not in `keep`, and what kills left behind. The two newest
-    /// whole ones and those that `best` and `last` name always stay. Returns the deleted steps.
+    /// whole ones, the best of each of them, and those that `best` and `last` name always stay. The
+    /// newest of `keep` must verify before anything goes. Returns the deleted steps.
     pub fn prune(&self, keep: &[u64]) -> Result<Vec<u64>> {
+        self.recover()?;
         for leftover in self.leftovers()? {
             remove(&self.folder.join(leftover))?;
         }
         let steps = self.steps()?;
-        let newest = steps
-            .iter()
-            .rev()
-            .filter(|&&step| self.load(step).is_ok())
-            .take(NEWEST_KEPT);
+        let mut kept: BTreeSet<u64> = keep.iter().copied().collect();
         let pointed = [Pointer::Best, Pointer::Last].map(|pointer| self.pointed(pointer));
-        let kept: BTreeSet<u64> = keep
-            .iter()
-            .chain(newest)
-            .copied()
-            .chain(pointed.into_iter().flatten())
-            .collect();
+        kept.extend(pointed.into_iter().flatten());
+        let mut n_newest = 0;
+        for &step in steps.iter().rev() {
+            match self.load(step) {
+                Ok(checkpoint) => {
+                    // What it would need if it were gone on from.
+                    kept.extend([step].into_iter().chain(checkpoint.manifest.best));
+                    n_newest += 1;
+                }
+                // It was just written: the disk gave back something else.
+                Err(error) if keep.contains(&step) => return Err(error),
+                Err(_) => {}
+            }
+            if n_newest == NEWEST_KEPT {
+                break;
+            }
+        }
 
         let deleted: Vec<u64> = steps
             .into_iter()
             .filter(|step| !kept.contains(step))
             .collect();
         for &step in &deleted {
-            remove(&self.move_out(step)?)?;
+            remove(&self.move_out(OLD_PREFIX, step)?)?;
         }
         Ok(deleted)
     }
@@ -360,9 +393,7 @@ impl Store {
         if self.folder.is_dir() {
             return Ok(());
         }
-        disk::create_folders(&self.folder)
-            .and_then(|()| self.folder.parent().map_or(Ok(()), disk::sync_folder))
-            .map_err(io_error("create", &self.folder))
+        disk::create_folders(&self.folder).map_err(io_error("create", &self.folder))
     }
 
     /// Gives the finished folder its name, after taking a damaged one of that name away.
@@ -370,7 +401,7 @@ impl Store {
         let target = self.step_folder(step);
         // A link that leads nowhere does not exist, and is in the way all the same.
         let old = if target.exists() || atomic::is_link(&target) {
-            Some(self.move_out(step)?)
+            Some(self.move_out(REPLACED_PREFIX, step)?)
         } else {
             None
         };
@@ -379,8 +410,8 @@ impl Store {
     }
 
     /// Renames a checkpoint first, so that a kill amid the removal leaves no part of it there.
-    fn move_out(&self, step: u64) -> Result<PathBuf> {
-        let (from, to) = (self.step_folder(step), self.aside(OLD_PREFIX, step));
+    fn move_out(&self, prefix: &str, step: u64) -> Result<PathBuf> {
+        let (from, to) = (self.step_folder(step), self.aside(prefix, step));
         remove(&to)?;
         atomic::rename_dir(&from, &to).map_err(io_error("remove", &from))?;
         Ok(to)
@@ -455,6 +486,7 @@ fn fill(folder: &Path, meta: &Meta, files: &[(&str, &[u8])]) -> Result<()> {
         step: meta.step,
         epoch: meta.epoch,
         batch: meta.batch,
+        best: meta.best,
         config_sha256: meta.config_sha256.clone(),
         data_sha256: meta.data_sha256.clone(),
         files: entries,
@@ -562,7 +594,9 @@ fn step_of(name: &str) -> Option<u64> {
 }
 
 fn is_leftover(name: &str) -> bool {
-    name.starts_with(TEMPORARY_PREFIX) || name.starts_with(OLD_PREFIX)
+    [TEMPORARY_PREFIX, OLD_PREFIX, REPLACED_PREFIX]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
 }
 
 /// A name that cannot lead out of the folder, on any system.
@@ -596,14 +630,14 @@ fn damaged(folder: &Path, step: u64, file: &str, reason: impl Into<String>) -> D
 }
 
 fn free(folder: &Path) -> String {
-    match disk::free_bytes(atomic::parent(folder)) {
+    match disk::free_bytes(disk::parent(folder)) {
         Some(bytes) => format!(", and {bytes} are free"),
         None => String::new(),
     }
 }
 
 fn run_of(checkpoints: &Path) -> String {
-    atomic::parent(checkpoints).display().to_string()
+    disk::parent(checkpoints).display().to_string()
 }
 
 /// What a run can go on from.

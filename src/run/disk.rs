@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// One operation that is about to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation<'a> {
-    /// Makes a folder, with those above it.
+    /// Makes a folder.
     CreateFolder(&'a Path),
     /// Makes a file that is not there, or opens one for writing.
     Open(&'a Path),
@@ -117,9 +117,27 @@ pub(super) fn create_folder(path: &Path) -> io::Result<()> {
     fs::create_dir(path)
 }
 
+/// Makes a folder and those above it that are missing, each durable before the next.
 pub(super) fn create_folders(path: &Path) -> io::Result<()> {
-    announce(Operation::CreateFolder(path))?;
-    fs::create_dir_all(path)
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = parent(path);
+    create_folders(parent)?;
+    match create_folder(path) {
+        // Somebody else was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => sync_folder(parent),
+    }
+}
+
+/// The parent of a bare name is the folder we stand in.
+pub(super) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// What was made, renamed or removed in a folder is durable once the folder is. Windows has no fsync

@@ -8,7 +8,7 @@ pub mod records;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use disk::Writer;
 
@@ -121,6 +121,16 @@ impl RunFolder {
         self.root.join("lock")
     }
 
+    /// Who writes this run just now, if anybody. Changes nothing.
+    #[must_use]
+    pub fn writer(&self) -> Option<String> {
+        let mut file = File::open(self.lock_file()).ok()?;
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => Some(holder(&mut file)),
+            _ => None,
+        }
+    }
+
     /// Takes the run for this process, or says at once who has it. The system frees the lock when
     /// the process ends, however it ends.
     pub fn lock(&self) -> Result<RunLock, RunError> {
@@ -135,7 +145,7 @@ impl RunFolder {
             Ok(writer) => writer,
             Err(source) => return Err(RunError::Lock { path, source }),
         };
-        match writer.file.try_lock() {
+        match try_lock(&writer.file) {
             Err(TryLockError::WouldBlock) => {
                 let holder = holder(&mut writer.file);
                 Err(RunError::Locked {
@@ -150,6 +160,18 @@ impl RunFolder {
             },
         }
     }
+}
+
+/// A process that this one is starting has its files, locks included, until it has become another
+/// program: hence a few tries.
+fn try_lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..10 {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            other => return other,
+        }
+    }
+    file.try_lock()
 }
 
 /// Holds the run until it is dropped.
@@ -231,6 +253,9 @@ fn runs_near(path: &Path) -> String {
     if is_run(parent) {
         return format!("the run folder is {}", parent.display());
     }
+    if path.join("checkpoints").is_dir() {
+        return "each of its checkpoints/step-N has a copy of its config.toml".to_owned();
+    }
     let found = [path, parent]
         .map(runs_in)
         .into_iter()
@@ -259,7 +284,6 @@ fn runs_in(folder: &Path) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn run_in(folder: &Path, name: &str) -> RunFolder {
         let run = RunFolder::create(folder, name).unwrap();

@@ -65,8 +65,9 @@ pub struct TrainState {
 /// A process that trained this run, and what it changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
-    /// Steps that were done by then.
+    /// Steps that were done by then, and rollbacks.
     pub step: u64,
+    pub n_rollbacks: usize,
     /// UTC, ISO 8601.
     pub time: String,
     pub weft: String,

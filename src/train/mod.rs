@@ -115,30 +115,64 @@ pub struct Diverged {
 #[derive(Clone, Debug)]
 pub struct StopFlag {
     signal: Arc<AtomicUsize>,
-    step: u64,
-    kill_step: u64,
+    stop: Place,
+    kill: Place,
+}
+
+/// A place in a run: rollbacks so far, then steps done. A rollback goes over the same steps again, so
+/// the steps alone do not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Rollbacks so far.
+    pub n_rollbacks: usize,
+    /// Steps done.
+    pub step: u64,
+}
+
+impl Place {
+    /// No run gets there.
+    pub const NEVER: Self = Self {
+        n_rollbacks: usize::MAX,
+        step: u64::MAX,
+    };
+
+    /// Where a state stands.
+    pub fn of(state: &TrainState) -> Self {
+        Self {
+            n_rollbacks: state.rollbacks.len(),
+            step: state.step,
+        }
+    }
 }
 
 impl Default for StopFlag {
     fn default() -> Self {
-        Self::at_step(u64::MAX)
+        Self::at(Place::NEVER)
     }
 }
 
 impl StopFlag {
-    /// A flag that is up once this many steps are done.
-    pub fn at_step(step: u64) -> Self {
+    /// A flag that is up from a place on.
+    pub fn at(stop: Place) -> Self {
         Self {
             signal: Arc::default(),
-            step,
-            kill_step: u64::MAX,
+            stop,
+            kill: Place::NEVER,
         }
     }
 
-    /// The same flag, and the process is killed once this many steps are done: for drills.
+    /// A flag that is up once this many steps are done.
+    pub fn at_step(step: u64) -> Self {
+        Self::at(Place {
+            n_rollbacks: 0,
+            step,
+        })
+    }
+
+    /// The same flag, and the process is killed from a place on: for drills.
     #[must_use]
-    pub fn and_kill_at(self, kill_step: u64) -> Self {
-        Self { kill_step, ..self }
+    pub fn and_kill_at(self, kill: Place) -> Self {
+        Self { kill, ..self }
     }
 
     /// The number of the signal that was caught, if any.
@@ -154,11 +188,12 @@ impl StopFlag {
         self.signal.clone()
     }
 
-    fn is_up(&self, steps_done: u64) -> bool {
-        if steps_done >= self.kill_step {
+    fn is_up(&self, state: &TrainState) -> bool {
+        let place = Place::of(state);
+        if place >= self.kill {
             kill_this_process();
         }
-        self.signal().is_some() || steps_done >= self.step
+        self.signal().is_some() || place >= self.stop
     }
 }
 
@@ -199,6 +234,8 @@ pub struct Training<'a> {
     pub resume: Option<Checkpoint>,
     /// The state to start with: a new one, or that of the checkpoint.
     pub state: TrainState,
+    /// Whether the checkpoint does not have that state yet.
+    pub save_first: bool,
     /// What a person sees.
     pub progress: Progress,
     /// Whether burn's dashboard is the display.
@@ -247,7 +284,7 @@ impl Training<'_> {
             epochs: config.train.epochs,
             batch_size: config.train.batch_size as u64,
             save_every: config.checkpoint.interval(),
-            resumed: self.resume.is_some(),
+            saved: self.resume.is_some() && !self.save_first,
             early_stopping: config.early_stopping.clone(),
             plateau: match &config.schedule {
                 ScheduleConfig::ReduceOnPlateau(plateau) => Some((plateau.clone(), peak)),

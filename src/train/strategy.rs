@@ -33,7 +33,7 @@ pub(super) struct EpochLoop {
     /// Longest time between two checkpoints within an epoch.
     pub(super) save_every: Option<Duration>,
     /// Whether there is a checkpoint of the state it starts with.
-    pub(super) resumed: bool,
+    pub(super) saved: bool,
     pub(super) early_stopping: EarlyStoppingConfig,
     pub(super) plateau: Option<(ReduceOnPlateauConfig, f64)>,
     pub(super) factor: RateFactor,
@@ -75,7 +75,7 @@ impl SupervisedLearningStrategy<Trainee> for EpochLoop {
             checkpointer: components.checkpointer,
             event_store: components.event_store,
             interrupter: components.interrupter,
-            saved: self.resumed.then_some((state.step, state.epoch)),
+            saved: self.saved.then_some((state.step, state.epoch)),
             last_save: Instant::now(),
             clock: Instant::now(),
             epoch: (state.epoch, state.epoch_start()),
@@ -343,16 +343,17 @@ impl Pass<'_> {
         files.push((CONFIG_FILE, self.settings.config_toml.as_bytes()));
 
         let store = Store::new(&self.settings.run.root);
+        let best = self.state.best.as_ref().map(|best| best.step);
         let meta = Meta {
             step,
             epoch: self.state.epoch,
             batch: self.state.batch,
+            best,
             config_sha256: self.settings.config_sha256.clone(),
             data_sha256: self.settings.data_sha256.clone(),
         };
         store.write(&meta, &files)?;
         store.point(Pointer::Last, step)?;
-        let best = self.state.best.as_ref().map(|best| best.step);
         if let Some(best) = best {
             store.point(Pointer::Best, best)?;
         }
@@ -382,7 +383,7 @@ impl Pass<'_> {
     }
 
     fn must_stop(&self) -> bool {
-        self.settings.stop.is_up(self.state.step) || self.interrupter.should_stop()
+        self.settings.stop.is_up(&self.state) || self.interrupter.should_stop()
     }
 
     fn train_event(&mut self, event: LearnerEvent<StepOutput>) -> Result<()> {

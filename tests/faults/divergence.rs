@@ -23,7 +23,7 @@ const WILD: [&str; 6] = [
 
 /// A rate that grows until the sum of an epoch's losses overflows: three rollbacks make it bearable,
 /// one of them from a validation, one in the second epoch.
-const HOT: [&str; 8] = [
+pub(crate) const HOT: [&str; 8] = [
     "--set",
     "model.kind=\"softmax_regression\"",
     "--set",
@@ -34,7 +34,7 @@ const HOT: [&str; 8] = [
     "schedule={kind=\"cosine\", warmup_epochs=2.5}",
 ];
 
-const ROLLBACK: [&str; 2] = ["--set", "train.on_divergence=\"rollback\""];
+pub(crate) const ROLLBACK: [&str; 2] = ["--set", "train.on_divergence=\"rollback\""];
 
 fn error_of(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -372,6 +372,7 @@ fn checkpoint() {
         step: 64,
         epoch: 3,
         batch: 0,
+        best: None,
         config_sha256: "c0ffee".repeat(10),
         data_sha256: "da7a".repeat(16),
     };

@@ -135,13 +135,13 @@ fn a_lost_gpu_ends_the_training_and_the_checkpoint_holds() {
 }
 
 #[test]
-fn a_gpu_that_is_lost_before_the_first_checkpoint_says_so() {
+fn a_gpu_that_is_lost_at_the_start_says_so() {
     let runs = tempfile::tempdir().unwrap();
     if let Some(ended) = provoke("child_loses_its_gpu_at_once", runs.path()) {
-        assert_clear(
-            &ended,
-            &["error: the GPU was lost", "has no checkpoint yet"],
-        );
+        // The untrained model may be saved by then or not.
+        assert_clear(&ended, &["error: the GPU was lost"]);
+        let saved = ["has no checkpoint yet", "is whole"].map(|word| ended.stderr.contains(word));
+        assert_ne!(saved[0], saved[1], "{}", ended.stderr);
     }
 }
 
@@ -283,7 +283,7 @@ fn lose_in_training(file: &str) -> ! {
 #[test]
 #[ignore = "a child of the tests above"]
 fn child_loses_its_gpu_in_training() {
-    lose_in_training("checkpoints/last");
+    lose_in_training("results.csv");
 }
 
 #[test]

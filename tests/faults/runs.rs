@@ -47,10 +47,7 @@ fn a_second_trainer_leaves_at_once_and_names_the_first() {
     assert!(error.contains(&holder), "{holder}: {error}");
     assert!(took < Duration::from_secs(5), "{took:?}");
     // The kill has freed it.
-    succeed(&mut tiny.resume(
-        place.path(),
-        &["--set", "train.epochs=1", "--stop-at-step", "1"],
-    ));
+    succeed(&mut tiny.resume(place.path(), &["--stop-at-step", "1"]));
 }
 
 #[test]
@@ -241,6 +238,73 @@ fn a_change_of_what_fixes_the_weights_is_refused_with_a_diff() {
     assert_eq!(state.starts[1].backend, "ndarray");
     let config = fs::read_to_string(run.join("config.toml")).unwrap();
     assert!(config.contains("patience = 7"), "{config}");
+}
+
+/// What is asked of a run that patience had ended is not forgotten when a kill comes at once.
+#[test]
+fn going_on_after_patience_survives_a_kill() {
+    let tiny = Tiny::new();
+    let place = tiny.place();
+    // No epoch is an improvement.
+    let patience = [
+        "--set",
+        "early_stopping.patience=1",
+        "--set",
+        "early_stopping.min_delta=100",
+    ];
+    succeed(&mut tiny.train(place.path(), &patience));
+    let run = place.path().join("tiny");
+    let newest = || Store::new(&run).latest_whole().unwrap().0;
+    let state = weft::experiment::state_of(&newest()).unwrap();
+    assert!(state.finished && state.history.len() == 2, "{state:?}");
+
+    let more = ["--epochs", "4", "--set", "early_stopping.patience=3"];
+    let killed = [&more[..], &["--kill-at-step", "17"]].concat();
+    assert!(
+        !tiny
+            .resume(place.path(), &killed)
+            .status()
+            .unwrap()
+            .success()
+    );
+    succeed(&mut tiny.resume(place.path(), &[]));
+    let state = weft::experiment::state_of(&newest()).unwrap();
+    assert_eq!(state.history.len(), 4);
+    let output = crate::common::weft()
+        .arg("verify")
+        .arg(&run)
+        .arg("--exact")
+        .output();
+    let text = String::from_utf8_lossy(&output.unwrap().stdout).into_owned();
+    assert!(text.contains("the same, byte for byte"), "{text}");
+}
+
+/// The checkpoint before the newest is only of use with the best one that it knows.
+#[test]
+fn the_fallback_keeps_its_best() {
+    let tiny = Tiny::new();
+    // Until the newest epoch is the best and the one before was not.
+    for seed in 0..40 {
+        let place = tiny.place();
+        let seed = format!("seed={seed}");
+        let steps = "checkpoint.every_minutes=0";
+        let more = ["--set", &seed, "--set", steps, "--set", "train.epochs=6"];
+        succeed(&mut tiny.train(place.path(), &more));
+        let run = place.path().join("tiny");
+        let rows = weft::run::records::read(&run.join("results.csv")).unwrap();
+        let ends = rows.iter().map(|row| row.best).collect::<Vec<_>>();
+        if !ends.ends_with(&[false, true]) {
+            continue;
+        }
+        let store = Store::new(&run);
+        let newest = store.pointed(Pointer::Last).unwrap();
+        fs::remove_file(store.step_folder(newest).join("model.bpk")).unwrap();
+        let (fallback, _) = store.latest_whole().unwrap();
+        assert!(fallback.manifest.step < newest);
+        store.load(fallback.manifest.best.unwrap()).unwrap();
+        return;
+    }
+    panic!("no seed made such a run");
 }
 
 /// The best checkpoint is damaged, not by weft: it is named, and the run goes on to its end.

@@ -168,3 +168,41 @@ fn an_exact_replay_can_fail() {
         "{said}"
     );
 }
+
+/// A rollback goes over the same steps twice: a replay must stop on the right way.
+#[test]
+fn an_exact_replay_finds_its_place_after_a_rollback() {
+    let tiny = Tiny::new();
+    let place = tiny.place();
+    let run = place.path().join("tiny");
+    let arguments = [
+        &crate::divergence::HOT[..],
+        &crate::divergence::ROLLBACK,
+        &["--stop-at-step", "4", "--stop-after-rollbacks", "2"],
+    ];
+    succeed(&mut tiny.train(place.path(), &arguments.concat()));
+    let output = verify(&run, &["--exact"]);
+    let said = text(&output);
+    assert!(output.status.success(), "{said}{output:?}");
+    assert!(
+        said.contains("replay  steps 0 to 4 with --device cpu, with 2 rollbacks on the way"),
+        "{said}"
+    );
+    // And through a resume in between.
+    succeed(&mut tiny.resume(place.path(), &["--device", "ndarray"]));
+    let output = verify(&run, &["--exact"]);
+    assert!(output.status.success(), "{}{output:?}", text(&output));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_check_changes_nothing() {
+    let tiny = Tiny::new();
+    let place = tiny.place();
+    succeed(&mut tiny.train(place.path(), &[]));
+    let run = place.path().join("tiny");
+    fs::remove_file(run.join("lock")).unwrap();
+    let before = crate::common::listing(&run);
+    assert!(verify(&run, &[]).status.success());
+    assert!(crate::common::listing(&run) == before);
+}

@@ -20,6 +20,7 @@ fn meta(step: u64) -> Meta {
         step,
         epoch: step / 10 + 1,
         batch: step % 10,
+        best: None,
         config_sha256,
         data_sha256,
     }

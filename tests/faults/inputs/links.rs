@@ -15,6 +15,7 @@ fn meta(step: u64) -> Meta {
         step,
         epoch: 1,
         batch: 0,
+        best: None,
         config_sha256: "c0ffee".to_owned(),
         data_sha256: "da7a".to_owned(),
     }
