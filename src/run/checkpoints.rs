@@ -2,143 +2,28 @@
 //! written last, holds the size and SHA-256 of each file and of itself; nothing is handed out
 //! before it verifies. One process writes here: the one that holds the run's lock.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod error;
+mod manifest;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+pub use error::CheckpointError;
+pub use manifest::{Checkpoint, Damaged, Fault, FileEntry, Manifest, Meta, sha256_hex};
 
 use super::atomic::{self, TEMPORARY_PREFIX};
 use super::disk;
+use error::io_error;
+use manifest::{damaged, fill, is_newer, is_plain, read_whole};
 
-const SCHEMA: u32 = 1;
-const MANIFEST: &str = "manifest.json";
-/// Far above what a manifest takes.
-const MOST_MANIFEST_BYTES: u64 = 1 << 20;
 /// A folder under this name is being deleted.
 const OLD_PREFIX: &str = ".old-";
 /// A folder under this name is being replaced: should that not come about, it is needed again.
 const REPLACED_PREFIX: &str = ".replaced-";
 /// One to resume from, and one in case that one turns out to be damaged.
 const NEWEST_KEPT: usize = 2;
-
-/// What a checkpoint says about itself. `epoch` counts from 1 and is the one that the run is in;
-/// `batch` counts the batches of that epoch that are done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Meta {
-    pub step: u64,
-    pub epoch: u64,
-    pub batch: u64,
-    /// The step of the best checkpoint so far, which whoever goes on from this one needs.
-    pub best: Option<u64>,
-    pub config_sha256: String,
-    pub data_sha256: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
-    pub schema: u32,
-    pub step: u64,
-    pub epoch: u64,
-    pub batch: u64,
-    pub best: Option<u64>,
-    pub config_sha256: String,
-    pub data_sha256: String,
-    pub files: BTreeMap<String, FileEntry>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileEntry {
-    pub bytes: u64,
-    pub sha256: String,
-}
-
-/// The manifest as on disk: with the SHA-256 of the rest of it.
-#[derive(Serialize, Deserialize)]
-struct SealedManifest {
-    #[serde(flatten)]
-    manifest: Manifest,
-    manifest_sha256: String,
-}
-
-/// A checkpoint that verified, with its files in memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checkpoint {
-    pub folder: PathBuf,
-    pub manifest: Manifest,
-    pub files: BTreeMap<String, Vec<u8>>,
-}
-
-impl Checkpoint {
-    pub fn file(&self, name: &str) -> Result<&[u8], CheckpointError> {
-        match self.files.get(name) {
-            Some(bytes) => Ok(bytes),
-            None => {
-                Err(damaged(&self.folder, self.manifest.step, name, "is not part of it").into())
-            }
-        }
-    }
-}
-
-/// Which checkpoint cannot be used, for which file, and why.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("checkpoint {}: {file} {reason}", folder.display())]
-pub struct Damaged {
-    pub folder: PathBuf,
-    pub step: u64,
-    pub file: String,
-    pub reason: String,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum CheckpointError {
-    #[error("{0}\nhint: `weft resume` continues from the newest checkpoint that is whole")]
-    Damaged(#[from] Damaged),
-    #[error("{}: no such checkpoint\nhint: there {}", .folder.display(), listed(.steps))]
-    Missing { folder: PathBuf, steps: Vec<u64> },
-    #[error(
-        "{}: no checkpoint to continue from{}\nhint: train again from the run's config.toml",
-        .folder.display(), reasons(.damaged)
-    )]
-    NoneWhole {
-        folder: PathBuf,
-        damaged: Vec<Damaged>,
-    },
-    #[error(
-        "{0:?} cannot be a file of a checkpoint\nhint: use a plain name, other than {MANIFEST}"
-    )]
-    FileName(String),
-    #[error(
-        "{}: it is a link, and weft writes checkpoints only in the run folder itself\n\
-         hint: replace it with the folder that it points to, or link the whole run folder",
-        .0.display()
-    )]
-    Link(PathBuf),
-    #[error(
-        "cannot {action} {}: {source}\nhint: {}",
-        .path.display(), disk::remedy(.source)
-    )]
-    Io {
-        action: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
-    #[error(
-        "checkpoint {} was not saved: cannot {action} {}: {source}; it takes {bytes} bytes{}\nhint: \
-         {}, then `weft resume {}`: {}",
-        step_name(*.step), .path.display(), free(.folder), disk::remedy(.source), run_of(.folder), kept(.folder)
-    )]
-    Save {
-        step: u64,
-        folder: PathBuf,
-        action: &'static str,
-        path: PathBuf,
-        bytes: u64,
-        source: io::Error,
-    },
-}
 
 type Result<T, E = CheckpointError> = std::result::Result<T, E>;
 
@@ -372,7 +257,7 @@ impl Store {
 
         let deleted: Vec<u64> = steps
             .into_iter()
-            .filter(|step| !kept.contains(step))
+            .filter(|&step| !kept.contains(&step) && !is_newer(&self.step_folder(step)))
             .collect();
         for &step in &deleted {
             remove(&self.move_out(OLD_PREFIX, step)?)?;
@@ -400,6 +285,11 @@ impl Store {
     fn move_in(&self, temporary: &Path, step: u64) -> Result<()> {
         let target = self.step_folder(step);
         // A link that leads nowhere does not exist, and is in the way all the same.
+        if is_newer(&target) {
+            // Another weft's work: it stays, under another name.
+            let aside = self.aside("newer-", step);
+            atomic::rename_dir(&target, &aside).map_err(io_error("move", &target))?;
+        }
         let old = if target.exists() || atomic::is_link(&target) {
             Some(self.move_out(REPLACED_PREFIX, step)?)
         } else {
@@ -458,131 +348,6 @@ struct Entry {
     is_folder: bool,
 }
 
-#[must_use]
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
-fn fill(folder: &Path, meta: &Meta, files: &[(&str, &[u8])]) -> Result<()> {
-    disk::create_folder(folder).map_err(io_error("create", folder))?;
-    let write = |name: &str, bytes: &[u8]| {
-        let path = folder.join(name);
-        atomic::write_new(&path, bytes).map_err(io_error("write", &path))
-    };
-    let mut entries = BTreeMap::new();
-    for &(name, bytes) in files {
-        write(name, bytes)?;
-        let entry = FileEntry {
-            bytes: bytes.len() as u64,
-            sha256: sha256_hex(bytes),
-        };
-        entries.insert(name.to_owned(), entry);
-    }
-    let manifest = Manifest {
-        schema: SCHEMA,
-        step: meta.step,
-        epoch: meta.epoch,
-        batch: meta.batch,
-        best: meta.best,
-        config_sha256: meta.config_sha256.clone(),
-        data_sha256: meta.data_sha256.clone(),
-        files: entries,
-    };
-    let sealed = seal(manifest).map_err(|error| io_error("write", folder)(error.into()))?;
-    write(MANIFEST, &sealed)?;
-    disk::sync_folder(folder).map_err(io_error("write", folder))
-}
-
-/// The bytes of manifest.json: a function of the manifest alone, so that reading can compare.
-fn seal(manifest: Manifest) -> serde_json::Result<Vec<u8>> {
-    let manifest_sha256 = sha256_hex(&serde_json::to_vec(&manifest)?);
-    let mut bytes = serde_json::to_vec_pretty(&SealedManifest {
-        manifest,
-        manifest_sha256,
-    })?;
-    bytes.push(b'\n');
-    Ok(bytes)
-}
-
-/// The file at fault and what is wrong with it.
-pub type Fault = (String, String);
-
-fn read_whole(folder: &Path, step: u64) -> Result<Checkpoint, Fault> {
-    let manifest = read_manifest(folder, step).map_err(|reason| (MANIFEST.to_owned(), reason))?;
-    let mut files = BTreeMap::new();
-    for (name, entry) in &manifest.files {
-        let bytes = read_verified(folder, name, entry).map_err(|reason| (name.clone(), reason))?;
-        files.insert(name.clone(), bytes);
-    }
-    Ok(Checkpoint {
-        folder: folder.to_owned(),
-        manifest,
-        files,
-    })
-}
-
-fn read_manifest(folder: &Path, step: u64) -> Result<Manifest, String> {
-    #[derive(Deserialize)]
-    struct Schema {
-        schema: u32,
-    }
-    let bytes = atomic::read_regular(&folder.join(MANIFEST), MOST_MANIFEST_BYTES)
-        .map_err(|error| unreadable(&error))?;
-    let invalid = |error: serde_json::Error| format!("is not a manifest: {error}");
-    // The schema first: another one may lack the other fields.
-    let Schema { schema } = serde_json::from_slice(&bytes).map_err(invalid)?;
-    if schema != SCHEMA {
-        return Err(format!(
-            "has schema {schema}, and this weft reads schema {SCHEMA}: use the weft that wrote it"
-        ));
-    }
-    let sealed: SealedManifest = serde_json::from_slice(&bytes).map_err(invalid)?;
-    let manifest = sealed.manifest;
-    if seal(manifest.clone()).map_err(invalid)? != bytes {
-        return Err("does not match its own SHA-256".to_owned());
-    }
-    if manifest.step != step {
-        return Err(format!("is that of step {}", manifest.step));
-    }
-    Ok(manifest)
-}
-
-fn read_verified(folder: &Path, name: &str, entry: &FileEntry) -> Result<Vec<u8>, String> {
-    if !is_plain(name) {
-        return Err("is not a plain file name".to_owned());
-    }
-    let path = folder.join(name);
-    // The size first: a file of the wrong size may not fit in memory.
-    let size = fs::metadata(&path)
-        .map_err(|error| unreadable(&error))?
-        .len();
-    if size != entry.bytes {
-        return Err(format!(
-            "has {size} bytes, and the manifest says {}",
-            entry.bytes
-        ));
-    }
-    let bytes = atomic::read_regular(&path, size).map_err(|error| unreadable(&error))?;
-    let sha256 = sha256_hex(&bytes);
-    if sha256 != entry.sha256 {
-        return Err(format!(
-            "has SHA-256 {sha256}, and the manifest says {}",
-            entry.sha256
-        ));
-    }
-    Ok(bytes)
-}
-
-fn unreadable(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "is missing".to_owned(),
-        _ => format!("cannot be read: {error}"),
-    }
-}
-
 fn step_name(step: u64) -> String {
     format!("step-{step}")
 }
@@ -599,73 +364,6 @@ fn is_leftover(name: &str) -> bool {
         .any(|prefix| name.starts_with(prefix))
 }
 
-/// A name that cannot lead out of the folder, on any system.
-fn is_plain(name: &str) -> bool {
-    !name.is_empty()
-        && !name.starts_with('.')
-        && name != MANIFEST
-        && !name.contains(['/', '\\', ':'])
-}
-
 fn remove(path: &Path) -> Result<()> {
     disk::remove(path).map_err(io_error("remove", path))
-}
-
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CheckpointError {
-    let path = path.to_owned();
-    move |source| CheckpointError::Io {
-        action,
-        path,
-        source,
-    }
-}
-
-fn damaged(folder: &Path, step: u64, file: &str, reason: impl Into<String>) -> Damaged {
-    Damaged {
-        folder: folder.to_owned(),
-        step,
-        file: file.to_owned(),
-        reason: reason.into(),
-    }
-}
-
-fn free(folder: &Path) -> String {
-    match disk::free_bytes(disk::parent(folder)) {
-        Some(bytes) => format!(", and {bytes} are free"),
-        None => String::new(),
-    }
-}
-
-fn run_of(checkpoints: &Path) -> String {
-    disk::parent(checkpoints).display().to_string()
-}
-
-/// What a run can go on from.
-fn kept(checkpoints: &Path) -> String {
-    let store = Store {
-        folder: checkpoints.to_owned(),
-    };
-    match store.latest_whole() {
-        Ok((checkpoint, _)) => format!("{} is whole", step_name(checkpoint.manifest.step)),
-        Err(_) => "it begins anew, no checkpoint was saved before".to_owned(),
-    }
-}
-
-fn listed(steps: &[u64]) -> String {
-    let names: Vec<String> = steps.iter().map(|&step| step_name(step)).collect();
-    if names.is_empty() {
-        "is none yet".to_owned()
-    } else {
-        format!("are {}", names.join(", "))
-    }
-}
-
-fn reasons(damaged: &[Damaged]) -> String {
-    if damaged.is_empty() {
-        return ": none was written yet".to_owned();
-    }
-    damaged
-        .iter()
-        .map(|one| format!("\n  {}: {} {}", step_name(one.step), one.file, one.reason))
-        .collect()
 }

@@ -132,6 +132,26 @@ fn a_manifest_of_another_step_or_schema_is_refused() {
 }
 
 #[test]
+fn a_checkpoint_of_a_newer_weft_is_never_deleted() {
+    let (run, store) = store_with(&[10, 20, 30]);
+    let manifest = store.step_folder(30).join("manifest.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("\"schema\": 1", "\"schema\": 2")).unwrap();
+    let (checkpoint, damaged) = store.latest_whole().unwrap();
+    assert_eq!((checkpoint.manifest.step, damaged.len()), (20, 1));
+    store.write(&meta(25), &FILES).unwrap();
+    assert_eq!(store.prune(&[25]).unwrap(), [10]);
+    store.write(&meta(30), &FILES).unwrap();
+    store.prune(&[30]).unwrap();
+    assert_eq!(store.latest_whole().unwrap().0.manifest.step, 30);
+    let aside = names(&run.path().join("checkpoints"));
+    assert!(
+        aside.iter().any(|name| name.starts_with("newer-step-30-")),
+        "{aside:?}"
+    );
+}
+
+#[test]
 fn without_a_whole_one_the_error_tells_what_was_found() {
     let (_run, store) = store_with(&[]);
     let error = store.latest_whole().unwrap_err().to_string();
