@@ -8,9 +8,9 @@ pub mod optimizer;
 pub mod progress;
 pub mod schedule;
 pub mod step;
+pub mod stop;
 mod strategy;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
@@ -30,6 +30,7 @@ use metrics::RunningMetric;
 use progress::Progress;
 use schedule::{RateFactor, Schedule, ScheduleConfig};
 use step::Trainee;
+pub use stop::{Place, StopFlag};
 use strategy::EpochLoop;
 
 /// The `[train]` section.
@@ -109,99 +110,6 @@ pub struct Diverged {
     pub epoch: u64,
     /// Steps that were done when that epoch began.
     pub epoch_start: u64,
-}
-
-/// Asks a training to save a checkpoint and end; looked at between steps.
-#[derive(Clone, Debug)]
-pub struct StopFlag {
-    signal: Arc<AtomicUsize>,
-    stop: Place,
-    kill: Place,
-}
-
-/// A place in a run: rollbacks so far, then steps done. A rollback goes over the same steps again, so
-/// the steps alone do not tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// Rollbacks so far.
-    pub n_rollbacks: usize,
-    /// Steps done.
-    pub step: u64,
-}
-
-impl Place {
-    /// No run gets there.
-    pub const NEVER: Self = Self {
-        n_rollbacks: usize::MAX,
-        step: u64::MAX,
-    };
-
-    /// Where a state stands.
-    pub fn of(state: &TrainState) -> Self {
-        Self {
-            n_rollbacks: state.rollbacks.len(),
-            step: state.step,
-        }
-    }
-}
-
-impl Default for StopFlag {
-    fn default() -> Self {
-        Self::at(Place::NEVER)
-    }
-}
-
-impl StopFlag {
-    /// A flag that is up from a place on.
-    pub fn at(stop: Place) -> Self {
-        Self {
-            signal: Arc::default(),
-            stop,
-            kill: Place::NEVER,
-        }
-    }
-
-    /// A flag that is up once this many steps are done.
-    pub fn at_step(step: u64) -> Self {
-        Self::at(Place {
-            n_rollbacks: 0,
-            step,
-        })
-    }
-
-    /// The same flag, and the process is killed from a place on: for drills.
-    #[must_use]
-    pub fn and_kill_at(self, kill: Place) -> Self {
-        Self { kill, ..self }
-    }
-
-    /// The number of the signal that was caught, if any.
-    pub fn signal(&self) -> Option<i32> {
-        match self.signal.load(Ordering::Acquire) {
-            0 => None,
-            signal => Some(signal as i32),
-        }
-    }
-
-    /// What a signal handler sets.
-    pub fn handle(&self) -> Arc<AtomicUsize> {
-        self.signal.clone()
-    }
-
-    fn is_up(&self, state: &TrainState) -> bool {
-        let place = Place::of(state);
-        if place >= self.kill {
-            kill_this_process();
-        }
-        self.signal().is_some() || place >= self.stop
-    }
-}
-
-/// As `kill -9` does: no handler runs, nothing is flushed.
-fn kill_this_process() -> ! {
-    #[cfg(unix)]
-    let _ = signal_hook::low_level::raise(9); // SIGKILL
-    std::process::abort()
 }
 
 /// The two splits of a training, on its device.
