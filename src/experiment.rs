@@ -178,7 +178,8 @@ impl Experiment {
                 back_state.step,
                 back_state.rollbacks.len()
             ));
-            (checkpoint, state) = (Some(back), back_state);
+            // Saved at once, so that the count of rollbacks outlives a kill.
+            (checkpoint, state, save_first) = (Some(back), back_state, true);
         }
     }
 

@@ -187,14 +187,22 @@ fn check_checkpoint(store: &Store, step: u64) -> Result<(Checkpoint, TrainState)
 
 fn check_pointers(store: &Store, state: &TrainState, findings: &mut Findings) {
     let best = state.best.as_ref().map(|best| best.step);
+    let recoverable = store.recoverable().unwrap_or_default();
     for (name, pointer, expected) in [
         ("checkpoints/last", Pointer::Last, Some(state.step)),
         ("checkpoints/best", Pointer::Best, best),
     ] {
         let pointed = store.pointed(pointer);
+        let comes_back = |step| recoverable.iter().any(|(_, there)| *there == step);
         let is_whole = expected.is_some_and(|step| store.load(step).is_ok());
         let (verdict, what) = if pointed == expected && is_whole {
             (Verdict::Good, step_text(expected))
+        } else if pointed.is_some_and(comes_back) {
+            let what = format!(
+                "it names {}, which was being replaced; `weft resume` brings it back",
+                step_text(pointed)
+            );
+            (Verdict::Note, what)
         } else if pointed == expected && expected.is_none() {
             continue; // without validation nothing is the best
         } else if is_whole && expected == Some(state.step) && pointed != Some(state.step) {

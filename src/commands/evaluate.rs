@@ -13,7 +13,7 @@ use crate::failure::{self, Work};
 use crate::run::checkpoints::Store;
 use crate::run::records::TrainState;
 use crate::run::{RunFolder, records};
-use crate::train::progress::{Progress, Verbosity, thousands};
+use crate::train::progress::{Progress, Verbosity, loss_text, thousands};
 
 pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     let run = RunFolder::open(&args.run)?;
@@ -81,7 +81,7 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
         thousands(outcome.n_images),
         experiment.splits.source().title()
     ));
-    say(&format!("loss      {:.4}", outcome.loss));
+    say(&format!("loss      {}", loss_text(outcome.loss)));
     say(&format!("accuracy  {:.4}\n", outcome.accuracy()));
     say(outcome.confusion.classification_report(names).trim_end());
     say("");

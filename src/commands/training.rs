@@ -15,7 +15,7 @@ use crate::failure::{self, Work};
 use crate::run::RunFolder;
 use crate::run::checkpoints::{Checkpoint, Store};
 use crate::run::records::{self, TrainState};
-use crate::train::progress::{Progress, Verbosity, thousands};
+use crate::train::progress::{Progress, Verbosity, loss_text, thousands};
 use crate::train::{Diverged, Ended, OnDivergence, Place, StopFlag};
 
 /// How much is shown, and whether the test split is read.
@@ -252,7 +252,7 @@ fn report(
         format!("{name:<8}{cells}")
     };
     shown.say(&row("", &|(split, _)| split.as_str().to_owned()));
-    shown.say(&row("loss", &|(_, outcome)| format!("{:.4}", outcome.loss)));
+    shown.say(&row("loss", &|(_, outcome)| loss_text(outcome.loss)));
     shown.say(&row("accuracy", &|(_, outcome)| {
         format!("{:.4}", outcome.accuracy())
     }));

@@ -209,19 +209,21 @@ impl Store {
         step_of(std::str::from_utf8(&bytes).ok()?.trim_end())
     }
 
-    /// Brings back checkpoints whose replacement a kill prevented.
+    /// Checkpoints whose replacement a kill prevented: their folder, and their step.
+    pub fn recoverable(&self) -> Result<Vec<(PathBuf, u64)>> {
+        let replaced = |name: String| {
+            let (step, _) = name.strip_prefix(REPLACED_PREFIX)?.rsplit_once('-')?;
+            let step = step_of(step)?;
+            (!self.step_folder(step).exists()).then(|| (self.folder.join(&name), step))
+        };
+        Ok(self.leftovers()?.into_iter().filter_map(replaced).collect())
+    }
+
+    /// Brings them back.
     pub fn recover(&self) -> Result<()> {
-        for name in self.leftovers()? {
-            let step = name.strip_prefix(REPLACED_PREFIX).and_then(|rest| {
-                let (step, _) = rest.rsplit_once('-')?;
-                step_of(step)
-            });
-            if let Some(step) = step
-                && !self.step_folder(step).exists()
-            {
-                let (from, to) = (self.folder.join(&name), self.step_folder(step));
-                atomic::rename_dir(&from, &to).map_err(io_error("bring back", &to))?;
-            }
+        for (from, step) in self.recoverable()? {
+            let to = self.step_folder(step);
+            atomic::rename_dir(&from, &to).map_err(io_error("bring back", &to))?;
         }
         Ok(())
     }

@@ -320,13 +320,24 @@ fn header(validates: bool) -> String {
     format!("epoch   train loss  accuracy{valid}   learning rate   seconds")
 }
 
+/// Four decimals; in powers of ten where that would not fit its column.
+pub fn loss_text(loss: f64) -> String {
+    if loss.abs() < 1e5 {
+        format!("{loss:.4}")
+    } else {
+        format!("{loss:.3e}")
+    }
+}
+
 fn row_text(row: &EpochRow) -> String {
     let mut line = format!(
-        "{:>5}   {:>10.4}  {:>8.4}",
-        row.epoch, row.train_loss, row.train_accuracy
+        "{:>5}   {:>10}  {:>8.4}",
+        row.epoch,
+        loss_text(row.train_loss),
+        row.train_accuracy
     );
     if let (Some(loss), Some(accuracy)) = (row.valid_loss, row.valid_accuracy) {
-        let _ = write!(line, "   {loss:>10.4}  {accuracy:>8.4}");
+        let _ = write!(line, "   {:>10}  {accuracy:>8.4}", loss_text(loss));
     }
     let rate = format!("{:.1e}", row.learning_rate);
     let _ = write!(line, "   {rate:>13}   {:>7.1}", row.seconds);
@@ -430,6 +441,13 @@ impl EvaluationProgressLogger for Renderer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn losses_fit_their_column() {
+        assert_eq!(loss_text(0.24071), "0.2407");
+        assert_eq!(loss_text(99_999.5), "99999.5000");
+        assert_eq!(loss_text(2.548239e18), "2.548e18");
+    }
 
     #[test]
     fn rows_line_up_with_their_header() {

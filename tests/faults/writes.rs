@@ -13,6 +13,7 @@ use weft::run::disk::{self, Operation};
 use weft::verify::{self, Verdict};
 
 use crate::common::{assert_orderly, cases, copy_folder, say};
+use crate::divergence::{HOT, ROLLBACK};
 use crate::tiny::{self, Draws, End, Tiny};
 
 /// Runs a command in this thread, where the watch on the disk is. The text of the error, if any.
@@ -24,16 +25,11 @@ fn weft(arguments: &[&str]) -> Result<(), String> {
     }
 }
 
-fn train(tiny: &Tiny, place: &Path) -> Result<(), String> {
-    train_until(tiny, place, None)
-}
-
-fn train_until(tiny: &Tiny, place: &Path, step: Option<&str>) -> Result<(), String> {
+fn train(tiny: &Tiny, place: &Path, more: &[&str]) -> Result<(), String> {
     let (config, place) = (tiny.config(), place.to_str().unwrap());
-    let mut arguments = vec!["train", config.to_str().unwrap(), "--runs-dir", place];
-    arguments.extend(["-q", "--no-test", "--set", SHORT[0], "--set", SHORT[1]]);
-    arguments.extend(step.into_iter().flat_map(|step| ["--stop-at-step", step]));
-    weft(&arguments)
+    let first = ["train", config.to_str().unwrap(), "--runs-dir", place];
+    let quiet = ["-q", "--no-test", "--set", SHORT[0], "--set", SHORT[1]];
+    weft(&[&first[..], &quiet, more].concat())
 }
 
 /// A process that another test starts has this one's files for a moment, locks included, until it
@@ -56,13 +52,13 @@ fn resume(place: &Path) -> Result<(), String> {
 /// The same operations each time: no checkpoint depends on the clock.
 const SHORT: [&str; 2] = ["train.epochs=2", "checkpoint.every_minutes=0"];
 
-fn go_on(tiny: &Tiny, place: &Path) -> Result<(), String> {
+fn go_on(tiny: &Tiny, place: &Path, more: &[&str]) -> Result<(), String> {
     let run = place.join("tiny");
     if tiny::is_run(&run) {
         return resume(place);
     }
     let _ = fs::remove_dir_all(&run); // an empty folder has the name
-    train(tiny, place)
+    train(tiny, place, more)
 }
 
 /// A run folder in which nothing is damaged, whatever else it lacks.
@@ -88,18 +84,26 @@ enum Fault {
 #[cfg(target_os = "linux")] // the numbers of the errors
 #[test]
 fn a_fault_at_every_operation_of_a_training() {
-    fault_at_every_operation(false);
+    fault_at_every_operation("training", &[], false);
+}
+
+/// One that goes back three times.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_fault_at_every_operation_of_rollbacks() {
+    let hot = [&HOT[..], &ROLLBACK].concat();
+    fault_at_every_operation("training with rollbacks", &hot, false);
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn a_fault_at_every_operation_of_a_resume() {
-    fault_at_every_operation(true);
+    fault_at_every_operation("resume", &[], true);
 }
 
-fn fault_at_every_operation(resumed: bool) {
+fn fault_at_every_operation(name: &str, more: &[&str], resumed: bool) {
     let tiny = Tiny::new();
-    let expected = expected(&tiny);
+    let expected = expected(&tiny, more);
     let mut counts = Vec::new();
     for fault in [Fault::Once, Fault::FromThereOn] {
         let mut n_faults = 0;
@@ -108,7 +112,7 @@ fn fault_at_every_operation(resumed: bool) {
             let (number, name) = ERRORS[at % ERRORS.len()];
             let place = tiny.place();
             if resumed {
-                train_until(&tiny, place.path(), Some("5")).unwrap();
+                train(&tiny, place.path(), &["--stop-at-step", "5"]).unwrap();
             }
             let (seen, hit) = (Rc::new(Cell::new(0)), Rc::new(RefCell::new(None)));
             let watch = {
@@ -122,7 +126,7 @@ fn fault_at_every_operation(resumed: bool) {
                     Err(io::Error::from_raw_os_error(number))
                 })
             };
-            let ended = go_on(&tiny, place.path());
+            let ended = go_on(&tiny, place.path(), more);
             drop(watch);
             let Some(hit) = hit.take() else {
                 ended.unwrap();
@@ -139,21 +143,21 @@ fn fault_at_every_operation(resumed: bool) {
             if tiny::is_run(&run) {
                 assert_sound(&run);
             }
-            go_on(&tiny, place.path()).unwrap_or_else(|error| panic!("{case}: {error}"));
+            go_on(&tiny, place.path(), more).unwrap_or_else(|error| panic!("{case}: {error}"));
             assert_eq!(End::of(&run), expected, "{case}");
         }
         counts.push(format!("{fault:?} {n_faults} ({survived} survived)"));
     }
     say(&format!(
         "faults at every operation on the disk of a {}: {}, 0 ends differ",
-        if resumed { "resume" } else { "training" },
+        name,
         counts.join(", ")
     ));
 }
 
-fn expected(tiny: &Tiny) -> End {
+fn expected(tiny: &Tiny, more: &[&str]) -> End {
     let place = tiny.place();
-    train(tiny, place.path()).unwrap();
+    train(tiny, place.path(), more).unwrap();
     End::of(&place.path().join("tiny"))
 }
 
@@ -273,7 +277,7 @@ impl Unsafe {
 #[test]
 fn a_power_cut_at_every_operation() {
     let tiny = Tiny::new();
-    let expected = expected(&tiny);
+    let expected = expected(&tiny, &[]);
     let (mut n_cuts, mut draws) = (0, Draws(7));
     for at in 0.. {
         let place = tiny.place();
@@ -291,7 +295,7 @@ fn a_power_cut_at_every_operation() {
                 Ok(())
             })
         };
-        let ended = train(&tiny, place.path());
+        let ended = train(&tiny, place.path(), &[]);
         drop(watch);
         if seen.get() <= at {
             ended.unwrap();
@@ -309,7 +313,8 @@ fn a_power_cut_at_every_operation() {
             if tiny::is_run(&run) {
                 tiny::assert_nothing_lost(&run);
             }
-            go_on(&tiny, after.path()).unwrap_or_else(|error| panic!("operation {at}: {error}"));
+            go_on(&tiny, after.path(), &[])
+                .unwrap_or_else(|error| panic!("operation {at}: {error}"));
             assert_eq!(End::of(&run), expected, "operation {at}");
             n_cuts += 1;
         }
