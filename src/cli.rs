@@ -82,7 +82,7 @@ pub struct ResumeArgs {
     /// Run folder, such as runs/quickstart
     pub run: PathBuf,
     /// Train until this many epochs are done in all; more than the config says extends a finished run
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub epochs: Option<u64>,
     /// Change a key of the run's config from here on, such as --set early_stopping.patience=20
     ///

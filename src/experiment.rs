@@ -132,6 +132,19 @@ impl Experiment {
         dashboard: bool,
         stop: StopFlag,
     ) -> Result<(Ended, TrainState)> {
+        let ended = self.train_with_rollbacks(run, resume, &progress, dashboard, &stop);
+        progress.finish();
+        ended
+    }
+
+    fn train_with_rollbacks(
+        &self,
+        run: &RunFolder,
+        resume: Option<(Checkpoint, TrainState)>,
+        progress: &Progress,
+        dashboard: bool,
+        stop: &StopFlag,
+    ) -> Result<(Ended, TrainState)> {
         let device = &self.device.device;
         let training_device = device.clone().autodiff();
         let (mut checkpoint, mut state) = match resume {

@@ -49,7 +49,7 @@ pub(super) fn run(args: ResumeArgs) -> Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     } else if let Some(epochs) = args.epochs {
-        loaded.config.train.epochs = epochs.max(1);
+        loaded.config.train.epochs = epochs;
     }
     let device = args.place.device.as_ref();
     let device = device.unwrap_or(&loaded.config.train.device);
@@ -118,7 +118,7 @@ fn plan(
     config.train.epochs = epochs.unwrap_or(config.train.epochs);
     let planned = config.train.epochs;
     let asked = epochs.is_some() || planned != before.train.epochs;
-    if asked && (planned == 0 || planned < done) {
+    if asked && planned < done {
         bail!(
             "{} has done {done} epochs, so {planned} are behind it\nhint: give {done} or more",
             run.root.display()

@@ -249,7 +249,7 @@ impl Store {
                     n_newest += 1;
                 }
                 // It was just written: the disk gave back something else.
-                Err(error) if keep.contains(&step) => return Err(error),
+                Err(error) if keep.iter().max() == Some(&step) => return Err(error),
                 Err(_) => {}
             }
             if n_newest == NEWEST_KEPT {
@@ -283,22 +283,29 @@ impl Store {
         disk::create_folders(&self.folder).map_err(io_error("create", &self.folder))
     }
 
-    /// Gives the finished folder its name, after taking a damaged one of that name away.
+    /// Gives the finished folder its name. What had that name goes once the new one verifies, and comes
+    /// back if it does not.
     fn move_in(&self, temporary: &Path, step: u64) -> Result<()> {
         let target = self.step_folder(step);
-        // A link that leads nowhere does not exist, and is in the way all the same.
         if is_newer(&target) {
             // Another weft's work: it stays, under another name.
             let aside = self.aside("newer-", step);
             atomic::rename_dir(&target, &aside).map_err(io_error("move", &target))?;
         }
-        let old = if target.exists() || atomic::is_link(&target) {
-            Some(self.move_out(REPLACED_PREFIX, step)?)
-        } else {
-            None
-        };
-        atomic::rename_dir(temporary, &target).map_err(io_error("create", &target))?;
-        old.map_or(Ok(()), |old| remove(&old))
+        let rename =
+            |from: &Path| atomic::rename_dir(from, &target).map_err(io_error("create", &target));
+        // A link that leads nowhere does not exist, and is in the way all the same.
+        if !target.exists() && !atomic::is_link(&target) {
+            return rename(temporary);
+        }
+        let old = self.move_out(REPLACED_PREFIX, step)?;
+        rename(temporary)?;
+        if let Err(error) = self.load(step) {
+            remove(&self.move_out(OLD_PREFIX, step)?)?;
+            rename(&old)?;
+            return Err(error);
+        }
+        remove(&old)
     }
 
     /// Renames a checkpoint first, so that a kill amid the removal leaves no part of it there.

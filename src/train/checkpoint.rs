@@ -118,11 +118,6 @@ impl Slot {
         self.lock().insert(part, Ok(bytes));
     }
 
-    /// Forgets what was left.
-    pub fn clear(&self) {
-        self.lock().clear();
-    }
-
     fn lock(&self) -> MutexGuard<'_, Parts> {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -244,7 +244,6 @@ impl Training<'_> {
             burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler::new(schedule),
         ));
         drop(result.renderer);
-        self.progress.finish();
         let unpoison = PoisonError::into_inner;
         let ended = epoch_loop.ended.lock().unwrap_or_else(unpoison).take();
         let state = epoch_loop

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use weft::run::checkpoints::{CheckpointError, Meta, Pointer, Store};
+use weft::run::disk::{self, Operation};
 
 const FILES: [(&str, &[u8]); 3] = [
     ("model.bin", b"weights"),
@@ -187,6 +188,56 @@ fn an_equal_step_is_kept_and_any_other_replaced() {
         names(&run.path().join("checkpoints")),
         BTreeSet::from(["step-10".to_owned()])
     );
+}
+
+/// A disk that says it has written, and gives back something else.
+fn lying_disk() -> disk::Watch {
+    disk::watch(|operation| {
+        if let Operation::Rename(from, to) = operation
+            && to.file_name().is_some_and(|name| name == "step-10")
+            && from.join("model.bin").exists()
+            && !from.to_string_lossy().contains(".replaced-")
+        {
+            fs::write(from.join("model.bin"), "garbage").unwrap();
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn what_is_replaced_comes_back_if_the_new_one_does_not_verify() {
+    let (run, store) = store_with(&[10]);
+    let watch = lying_disk();
+    let error = store.write(&meta(10), &[("model.bin", b"another")]);
+    drop(watch);
+    assert!(
+        matches!(error, Err(CheckpointError::Damaged(_))),
+        "{error:?}"
+    );
+    let there = store.load(10).unwrap();
+    assert_eq!(there.file("model.bin").unwrap(), b"weights");
+    assert_eq!(
+        names(&run.path().join("checkpoints")),
+        BTreeSet::from(["step-10".to_owned()])
+    );
+}
+
+#[test]
+fn nothing_is_deleted_for_a_checkpoint_that_does_not_verify() {
+    let (_run, store) = store_with(&[1, 2, 3]);
+    let watch = lying_disk();
+    store.write(&meta(10), &FILES).unwrap();
+    drop(watch);
+    let error = store.prune(&[10, 3]);
+    assert!(
+        matches!(error, Err(CheckpointError::Damaged(_))),
+        "{error:?}"
+    );
+    assert_eq!(store.steps().unwrap(), [1, 2, 3, 10]);
+    // An older one that is damaged, be it the best, is no reason to end a run.
+    store.write(&meta(11), &FILES).unwrap();
+    fs::remove_file(store.step_folder(10).join("model.bin")).unwrap();
+    assert_eq!(store.prune(&[11, 10]).unwrap(), [1, 2]);
 }
 
 #[test]
