@@ -17,6 +17,7 @@ use crate::data::download;
 use crate::data::fashion_mnist::{self, LabeledImages, Lookup};
 use crate::data::loader::{HostSplit, ResidentSplit};
 use crate::device::{self, Selected};
+use crate::evaluate::predictions::CALIBRATION_BINS;
 use crate::evaluate::{self, Outcome};
 use crate::model::InputShape;
 use crate::run::RunFolder;
@@ -263,24 +264,43 @@ impl Experiment {
         )
     }
 
-    /// The record of an outcome.
-    pub fn record(
+    /// Writes evaluation.json and predictions.csv.
+    pub fn write_evaluation(
         &self,
+        run: &RunFolder,
         outcome: &Outcome,
         of: &Checkpoint,
         split: SplitName,
     ) -> Result<Evaluation> {
+        let record = self.record(outcome, of, split)?;
+        records::write_text(&run.predictions(), &outcome.predictions.to_csv())?;
+        records::write_json(&run.evaluation(), &record)?;
+        Ok(record)
+    }
+
+    fn record(&self, outcome: &Outcome, of: &Checkpoint, split: SplitName) -> Result<Evaluation> {
         let state = state_of(of)?;
-        let epoch = state.history.last().map_or(0, |row| row.epoch);
+        let (confusion, predictions) = (&outcome.confusion, &outcome.predictions);
+        let classes = (0..confusion.n_classes()).map(|class| confusion.class_scores(class));
         Ok(Evaluation {
+            schema: records::EVALUATION_SCHEMA,
             split: split.as_str().to_owned(),
             checkpoint_step: of.manifest.step,
-            checkpoint_epoch: epoch,
+            checkpoint_epoch: state.history.last().map_or(0, |row| row.epoch),
             n_images: outcome.n_images,
             loss: outcome.loss,
+            negative_log_likelihood: predictions.negative_log_likelihood(),
             accuracy: outcome.accuracy(),
-            confusion: outcome.confusion.clone(),
+            top_2_accuracy: predictions.top_k_accuracy(2),
             class_names: self.splits.dataset.class_names.clone(),
+            classes: classes.collect(),
+            macro_mean: confusion.macro_mean(),
+            weighted_mean: confusion.weighted_mean(),
+            confusion: confusion.clone(),
+            calibration: predictions.calibration(CALIBRATION_BINS),
+            images_per_second: outcome.n_images as f64 / outcome.seconds.max(f64::MIN_POSITIVE),
+            device: self.device.name.clone(),
+            time: records::utc_now(),
         })
     }
 

@@ -13,6 +13,7 @@ pub mod kernels;
 pub mod model;
 pub mod random;
 pub mod replay;
+pub mod report;
 pub mod run;
 pub mod terminal;
 pub mod train;

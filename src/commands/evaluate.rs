@@ -10,9 +10,9 @@ use crate::config::Loaded;
 use crate::device::DeviceChoice;
 use crate::experiment::{Experiment, ResumePoint, SplitName};
 use crate::failure::{self, Work};
+use crate::run::RunFolder;
 use crate::run::checkpoints::Store;
 use crate::run::records::TrainState;
-use crate::run::{RunFolder, records};
 use crate::train::progress::{Progress, Verbosity, loss_text, thousands};
 
 pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
@@ -87,8 +87,7 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     say("");
     say(outcome.confusion.matrix_text(names).trim_end());
     if split == SplitName::Test && step == result {
-        let record = experiment.record(&outcome, &checkpoint, split)?;
-        records::write_json(&run.evaluation(), &record)?;
+        experiment.write_evaluation(&run, &outcome, &checkpoint, split)?;
     }
     Ok(ExitCode::SUCCESS)
 }

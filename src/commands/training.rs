@@ -14,7 +14,7 @@ use crate::experiment::{Experiment, SplitName};
 use crate::failure::{self, Work};
 use crate::run::RunFolder;
 use crate::run::checkpoints::{Checkpoint, Store};
-use crate::run::records::{self, TrainState};
+use crate::run::records::TrainState;
 use crate::train::progress::{Progress, Verbosity, loss_text, thousands};
 use crate::train::{Diverged, Ended, OnDivergence, Place, StopFlag};
 
@@ -258,8 +258,7 @@ fn report(
     }));
 
     if let Some((split, outcome)) = columns.iter().find(|(split, _)| *split == SplitName::Test) {
-        let record = experiment.record(outcome, &checkpoint, *split)?;
-        records::write_json(&run.evaluation(), &record)?;
+        experiment.write_evaluation(run, outcome, &checkpoint, *split)?;
     }
     let root = run.root.display();
     let more = experiment.config.train.epochs.saturating_mul(2);

@@ -1,15 +1,18 @@
 //! Evaluation: a model and a split give an [`Outcome`].
 
 pub mod confusion;
+pub mod predictions;
+
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use burn::data::dataloader::DataLoader;
-use burn::tensor::{Int, Tensor};
 
 use crate::data::loader::{Order, ResidentLoader, ResidentSplit};
 use crate::model::{Classifier, Mode};
 use crate::train::step::cross_entropy;
 use confusion::Confusion;
+use predictions::Predictions;
 
 /// What a model does on a split.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +23,12 @@ pub struct Outcome {
     pub loss: f64,
     /// Images by actual and predicted class.
     pub confusion: Confusion,
+    /// Each image's class, prediction and probabilities.
+    pub predictions: Predictions,
+    /// `[image, class]`
+    pub logits: Vec<f32>,
+    /// How long it took, kernels that were compiled on the way included.
+    pub seconds: f64,
 }
 
 impl Outcome {
@@ -39,29 +48,30 @@ pub fn evaluate(
     batch_size: usize,
     on_progress: &dyn Fn(usize) -> Result<()>,
 ) -> Result<Outcome> {
+    let started = Instant::now();
     let loader = ResidentLoader::new(split, batch_size, Order::Stored);
+    let n_images = loader.num_items();
     let mut loss_sum = 0.0;
-    let mut confusion = Confusion::new(n_classes);
-    let mut labels = labels.into_iter();
+    let mut logits = Vec::with_capacity(n_images * n_classes);
     for batch in loader.iter() {
         let batch = batch.context("the next batch")?;
-        let logits = model.forward(batch.images, Mode::Inference);
-        let losses = cross_entropy(logits.clone(), batch.labels, 0.0);
-        let predicted: Tensor<1, Int> = logits.argmax(1).squeeze_dim(1);
+        let of_batch = model.forward(batch.images, Mode::Inference);
+        let losses = cross_entropy(of_batch.clone(), batch.labels, 0.0);
         let losses = losses.try_into_data_as::<f32>()?;
         loss_sum += losses.iter::<f32>().map(f64::from).sum::<f64>();
-        let predicted = predicted.try_into_data_as::<i32>()?;
-        // The predictions come first: `zip` takes from its left side before it sees the right one's end.
-        for (predicted, actual) in predicted.iter::<i32>().zip(labels.by_ref()) {
-            confusion.add(usize::from(actual), predicted as usize);
-        }
-        on_progress(confusion.n_images() as usize)?;
+        logits.extend(of_batch.try_into_data_as::<f32>()?.iter::<f32>());
+        on_progress(logits.len() / n_classes)?;
     }
     crate::failure::check()?;
-    let n_images = loader.num_items() as u64;
+    let labels: Vec<u8> = labels.into_iter().collect();
+    let predictions = Predictions::from_logits(n_classes, labels, &logits);
+    let pairs = (0..n_images).map(|image| (predictions.label(image), predictions.predicted(image)));
     Ok(Outcome {
-        n_images,
+        n_images: n_images as u64,
         loss: loss_sum / n_images.max(1) as f64,
-        confusion,
+        confusion: Confusion::from_pairs(n_classes, pairs),
+        predictions,
+        logits,
+        seconds: started.elapsed().as_secs_f64(),
     })
 }

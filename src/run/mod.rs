@@ -117,6 +117,21 @@ impl RunFolder {
     }
 
     #[must_use]
+    pub fn predictions(&self) -> PathBuf {
+        self.root.join("predictions.csv")
+    }
+
+    #[must_use]
+    pub fn plots(&self) -> PathBuf {
+        self.root.join("plots")
+    }
+
+    #[must_use]
+    pub fn report(&self) -> PathBuf {
+        self.root.join("report.html")
+    }
+
+    #[must_use]
     pub fn lock_file(&self) -> PathBuf {
         self.root.join("lock")
     }

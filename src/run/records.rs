@@ -9,9 +9,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{atomic, disk};
-use crate::evaluate::confusion::Confusion;
+use crate::evaluate::confusion::{ClassScores, Confusion};
+use crate::evaluate::predictions::{Calibration, Predictions};
 
 pub const STATE_SCHEMA: u32 = 2;
+pub const EVALUATION_SCHEMA: u32 = 2;
 const CSV_HEADER: &str = "epoch,step,seconds,learning_rate,train_loss,train_accuracy,valid_loss,\
                           valid_accuracy,best\n";
 
@@ -208,16 +210,36 @@ pub struct Adapter {
 /// evaluation.json.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
+    pub schema: u32,
     pub split: String,
     pub checkpoint_step: u64,
     pub checkpoint_epoch: u64,
     pub n_images: u64,
+    /// Mean cross-entropy in nats as the device computed it, in f32.
     #[serde(with = "exact")]
     pub loss: f64,
+    /// The same of the probabilities in predictions.csv, in f64.
+    #[serde(with = "exact")]
+    pub negative_log_likelihood: f64,
     #[serde(with = "exact")]
     pub accuracy: f64,
-    pub confusion: Confusion,
+    /// Part of the images whose class is one of the two most probable.
+    #[serde(with = "exact")]
+    pub top_2_accuracy: f64,
     pub class_names: Vec<String>,
+    pub classes: Vec<ClassScores>,
+    /// Each class counts the same.
+    pub macro_mean: ClassScores,
+    /// Each image counts the same.
+    pub weighted_mean: ClassScores,
+    pub confusion: Confusion,
+    pub calibration: Calibration,
+    /// Of the forward pass and what goes with it, compiling kernels included.
+    #[serde(with = "exact")]
+    pub images_per_second: f64,
+    pub device: String,
+    /// UTC, ISO 8601.
+    pub time: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -261,6 +283,13 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 pub fn from_json<T: DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<T> {
     let hint = "delete it to have it written anew, or use the weft that wrote it";
     serde_json::from_slice(bytes).map_err(|error| invalid(path, error.to_string(), hint))
+}
+
+/// Reads predictions.csv.
+pub fn read_predictions(path: &Path) -> Result<Predictions> {
+    let bytes = std::fs::read(path).map_err(io_error(path))?;
+    let hint = "delete it; `weft evaluate` writes it anew";
+    Predictions::from_csv(&bytes).map_err(|reason| invalid(path, reason, hint))
 }
 
 /// Reads state.json. Its schema is looked at first: another one may lack the other fields.

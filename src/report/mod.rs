@@ -1,0 +1,76 @@
+//! What a run folder says, for pictures and pages. Reads records; no tensors.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use crate::evaluate::predictions::Predictions;
+use crate::run::RunFolder;
+use crate::run::records::{self, Environment, EpochRow, Evaluation};
+
+/// The records of a run, finished or not.
+#[derive(Clone, Debug)]
+pub struct RunRecords {
+    pub run: RunFolder,
+    /// config.toml as it is.
+    pub config_toml: String,
+    pub environment: Environment,
+    /// results.csv; empty before the first epoch is done.
+    pub rows: Vec<EpochRow>,
+    /// None before `weft evaluate`, or the end of the training.
+    pub evaluated: Option<Evaluated>,
+}
+
+/// evaluation.json with the predictions.csv that belongs to it.
+#[derive(Clone, Debug)]
+pub struct Evaluated {
+    pub evaluation: Evaluation,
+    pub predictions: Predictions,
+}
+
+impl RunRecords {
+    /// Reads a run folder; what is damaged is an error that names the file.
+    pub fn read(run: &RunFolder) -> Result<Self> {
+        let config = run.config();
+        let config_toml = fs::read_to_string(&config)
+            .with_context(|| format!("{} cannot be read", config.display()))?;
+        Ok(Self {
+            config_toml,
+            environment: records::read_json(&run.environment())?,
+            rows: records::read(&run.results())?,
+            evaluated: Evaluated::read(run)?,
+            run: run.clone(),
+        })
+    }
+
+    /// The epoch that is marked as the best one.
+    #[must_use]
+    pub fn best_epoch(&self) -> Option<u64> {
+        let best = self.rows.iter().rev().find(|row| row.best);
+        best.map(|row| row.epoch)
+    }
+}
+
+impl Evaluated {
+    /// None where there is no evaluation, or one without its predictions.
+    fn read(run: &RunFolder) -> Result<Option<Self>> {
+        if !run.evaluation().exists() || !run.predictions().exists() {
+            return Ok(None);
+        }
+        let evaluation: Evaluation = records::read_json(&run.evaluation())?;
+        let predictions = records::read_predictions(&run.predictions())?;
+        let belongs = predictions.n_images() as u64 == evaluation.n_images
+            && predictions.n_classes() == evaluation.class_names.len();
+        anyhow::ensure!(
+            belongs,
+            "{} does not belong to {}\nhint: `weft evaluate {}` writes both anew",
+            run.predictions().display(),
+            run.evaluation().display(),
+            run.root.display()
+        );
+        Ok(Some(Self {
+            evaluation,
+            predictions,
+        }))
+    }
+}
