@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 
 use crate::config::{ExperimentConfig, Loaded};
+use crate::evaluate::confusion::Confusion;
 use crate::experiment::{config_of, state_of};
 use crate::run::RunFolder;
 use crate::run::checkpoints::{Checkpoint, Pointer, Store};
@@ -109,6 +110,9 @@ pub fn check(run: &RunFolder) -> Findings {
     }
     if run.evaluation().exists() {
         findings.add_result("evaluation.json", check_evaluation(&run.evaluation()));
+        if run.predictions().exists() {
+            findings.add_result("predictions.csv", check_predictions(run));
+        }
     }
     findings
 }
@@ -331,6 +335,18 @@ fn check_evaluation(path: &Path) -> Result<String> {
     Ok(format!(
         "{images} images of the {split} split at step {step}, accuracy {accuracy:.4}"
     ))
+}
+
+/// predictions.csv gives the confusion that evaluation.json counts.
+fn check_predictions(run: &RunFolder) -> Result<String> {
+    let predictions = records::read_predictions(&run.predictions())?;
+    let evaluation: Evaluation = records::read_json(&run.evaluation())?;
+    let n_images = predictions.n_images();
+    let pairs = (0..n_images).map(|image| (predictions.label(image), predictions.predicted(image)));
+    if Confusion::from_pairs(predictions.n_classes(), pairs) != evaluation.confusion {
+        return Err(anyhow!("it does not give the confusion of evaluation.json"));
+    }
+    Ok(format!("{n_images} rows, as evaluation.json counts them"))
 }
 
 /// An error without its hint, in one line.

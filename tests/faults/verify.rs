@@ -24,6 +24,7 @@ fn each_kind_of_damage_is_found() {
     let place = tiny.place();
     succeed(&mut tiny.train(place.path(), &[]));
     let whole = place.path().join("tiny");
+    succeed(weft().arg("evaluate").arg(&whole));
     let output = verify(&whole, &[]);
     assert!(output.status.success(), "{output:?}");
     assert!(text(&output).contains("is whole: "), "{}", text(&output));
@@ -53,6 +54,22 @@ fn each_kind_of_damage_is_found() {
                 let path = run.join("results.csv");
                 let text = fs::read_to_string(&path).unwrap();
                 fs::write(&path, text.replacen(",0.", ",1.", 1)).unwrap();
+            }),
+        ),
+        (
+            "FAILED  predictions.csv: it does not give the confusion",
+            Box::new(|run| {
+                let path = run.join("predictions.csv");
+                let text = fs::read_to_string(&path).unwrap();
+                let row = text.lines().nth(1).unwrap();
+                // The predicted class is the third cell.
+                let (before, after) = (&row[..4], &row[5..]);
+                let other = if &row[4..5] == "0" { "1" } else { "0" };
+                fs::write(
+                    &path,
+                    text.replacen(row, &format!("{before}{other}{after}"), 1),
+                )
+                .unwrap();
             }),
         ),
         (
