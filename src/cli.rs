@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::export::Format;
+
 /// Trains image classifiers on the GPU you already have (Vulkan, Metal, DX12), or on the CPU.
 ///
 /// `weft train` without arguments trains a small network on Fashion-MNIST in a few minutes.
@@ -35,6 +37,11 @@ pub enum Command {
     Resume(ResumeArgs),
     /// Measure a trained model: loss, accuracy, a report per class, the confusion matrix
     Evaluate(EvaluateArgs),
+    /// Write a trained model as one file for other programs: ONNX, PyTorch weights, burn
+    ///
+    /// The file takes pixels in [0, 1] and carries class names and config. It needs neither weft nor
+    /// the data set.
+    Export(ExportArgs),
     /// Check a run folder: checksums of every checkpoint, results.csv, that best and last are there
     ///
     /// With --exact it also trains the run again from its config, killed once on the way, and
@@ -167,8 +174,30 @@ pub struct EvaluateArgs {
     /// best, last, or the step of a checkpoint [default: the run's result]
     #[arg(long, value_name = "CHECKPOINT")]
     pub checkpoint: Option<String>,
+    /// Write the logits to a file of NumPy's format too
+    #[arg(long, value_name = "FILE.npy", hide = true)]
+    pub logits: Option<PathBuf>,
     #[command(flatten)]
     pub place: PlaceArgs,
+}
+
+/// Arguments of `weft export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Run folder, such as runs/quickstart
+    pub run: PathBuf,
+    /// Which kind of file [default: onnx; safetensors with --print-loader]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// File to write, or a folder for it [default: RUN/export/NAME.FORMAT]
+    #[arg(long, short, value_name = "PATH")]
+    pub output: Option<PathBuf>,
+    /// best, last, or the step of a checkpoint [default: the run's result]
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub checkpoint: Option<String>,
+    /// Print a PyTorch module that loads the file and predicts: redirect it to a .py file
+    #[arg(long)]
+    pub print_loader: bool,
 }
 
 /// A split that can be evaluated.

@@ -21,7 +21,7 @@ use crate::data::loader::{HostSplit, ResidentSplit};
 use crate::device::{self, Selected};
 use crate::evaluate::predictions::CALIBRATION_BINS;
 use crate::evaluate::{self, Outcome};
-use crate::model::InputShape;
+use crate::model::{Classifier, InputShape};
 use crate::run::RunFolder;
 use crate::run::checkpoints::{Checkpoint, sha256_hex};
 use crate::run::input::ModelInput;
@@ -243,27 +243,37 @@ impl Experiment {
         split: SplitName,
         on_progress: &dyn Fn(usize) -> Result<()>,
     ) -> Result<Outcome> {
-        let device = &self.device.device;
-        let bytes = checkpoint.file(Part::Model.file_name())?;
-        let trainee = self
-            .untrained(device)
-            .with_weights(bytes)
-            .with_context(|| {
-                format!(
-                    "{} does not fit the model of the run's config",
-                    checkpoint.folder.display()
-                )
-            })?;
         let (images, indices) = self.images(split);
         let labels = indices.iter().map(|&index| images.labels[index as usize]);
         evaluate::evaluate(
-            &trainee.classifier,
-            self.upload(split, device),
+            &self.trained(checkpoint)?,
+            self.upload(split, &self.device.device),
             labels,
             self.input.n_classes,
             self.config.train.evaluation_batch_size,
             on_progress,
         )
+    }
+
+    /// The logits of a split as a .npy file.
+    pub fn logits(&self, checkpoint: &Checkpoint, split: SplitName) -> Result<Vec<u8>> {
+        evaluate::logits::npy(
+            &self.trained(checkpoint)?,
+            self.upload(split, &self.device.device),
+            self.config.train.evaluation_batch_size,
+        )
+    }
+
+    fn trained(&self, checkpoint: &Checkpoint) -> Result<Classifier> {
+        let bytes = checkpoint.file(Part::Model.file_name())?;
+        let trainee = self.untrained(&self.device.device).with_weights(bytes);
+        let trainee = trainee.with_context(|| {
+            format!(
+                "{} does not fit the model of the run's config",
+                checkpoint.folder.display()
+            )
+        })?;
+        Ok(trainee.classifier)
     }
 
     /// Writes evaluation.json and predictions.csv.

@@ -8,6 +8,7 @@ pub mod data;
 pub mod device;
 pub mod evaluate;
 pub mod experiment;
+pub mod export;
 pub mod failure;
 pub mod kernels;
 pub mod model;

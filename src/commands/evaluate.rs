@@ -10,9 +10,9 @@ use crate::config::Loaded;
 use crate::device::DeviceChoice;
 use crate::experiment::{Experiment, ResumePoint, SplitName};
 use crate::failure::{self, Work};
-use crate::run::RunFolder;
 use crate::run::checkpoints::Store;
 use crate::run::records::TrainState;
+use crate::run::{RunFolder, atomic};
 use crate::train::progress::{Progress, Verbosity, loss_text, thousands};
 
 pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
@@ -73,6 +73,10 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     };
     let outcome = experiment.evaluate(&checkpoint, split, &on_progress)?;
     progress.finish();
+
+    if let Some(path) = &args.logits {
+        atomic::write_file(path, &experiment.logits(&checkpoint, split)?)?;
+    }
 
     let names = &experiment.splits.dataset.class_names;
     say(&format!(

@@ -4,6 +4,7 @@ mod data;
 mod devices;
 mod download_bar;
 mod evaluate;
+mod export;
 pub mod failure;
 mod resume;
 mod signals;
@@ -31,6 +32,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Train(args) => train::run(args),
         Command::Resume(args) => resume::run(args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Data(args) => data::run(&args),
         Command::Devices => {

@@ -1,6 +1,7 @@
 //! Evaluation: a model and a split give an [`Outcome`].
 
 pub mod confusion;
+pub mod logits;
 pub mod predictions;
 
 use std::time::Instant;

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::layers::Padding;
 use crate::random::Stream;
 
+/// What batch norm adds to a variance, as in PyTorch.
+pub(crate) const BATCH_NORM_EPSILON: f64 = 1e-5;
+
 /// How weights are drawn; biases start at zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -100,9 +103,11 @@ impl<'a> Initialization<'a> {
         conv
     }
 
-    /// A batch norm over channels (momentum 0.1, epsilon 1e-5, as in PyTorch).
+    /// A batch norm over channels (momentum 0.1, as in PyTorch).
     pub fn batch_norm(&mut self, n_channels: usize) -> BatchNorm {
-        let mut norm = BatchNormConfig::new(n_channels).init(self.device);
+        let mut norm = BatchNormConfig::new(n_channels)
+            .with_epsilon(BATCH_NORM_EPSILON)
+            .init(self.device);
         norm.gamma = self.constant(n_channels, 1.0);
         norm.beta = self.constant(n_channels, 0.0);
         let state = |id: ParamId, value: f32, device: &Device| {

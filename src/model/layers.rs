@@ -23,6 +23,16 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// As a config has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Relu => "relu",
+            Self::Tanh => "tanh",
+            Self::Selu => "selu",
+            Self::Gelu => "gelu",
+        }
+    }
+
     /// Applies it element by element.
     pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
@@ -34,12 +44,14 @@ impl Activation {
     }
 }
 
-/// scale * (max(0, x) + alpha * (exp(min(0, x)) - 1)), with the paper's constants.
+/// The paper's constants of SELU.
+pub(crate) const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
+pub(crate) const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
+
+/// scale * (max(0, x) + alpha * (exp(min(0, x)) - 1))
 fn selu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    const ALPHA: f64 = 1.673_263_242_354_377_2;
-    const SCALE: f64 = 1.050_700_987_355_480_5;
     let negative = x.clone().clamp_max(0.0).exp().sub_scalar(1.0);
-    (activation::relu(x) + negative.mul_scalar(ALPHA)).mul_scalar(SCALE)
+    (activation::relu(x) + negative.mul_scalar(SELU_ALPHA)).mul_scalar(SELU_SCALE)
 }
 
 /// What a convolution does at the border.
@@ -58,6 +70,14 @@ impl Padding {
         match self {
             Self::Same => PaddingConfig2d::Same,
             Self::Valid => PaddingConfig2d::Valid,
+        }
+    }
+
+    /// Zeros on each side of an image; the kernel of "same" is odd.
+    pub(crate) fn zeros(self, kernel: usize) -> usize {
+        match self {
+            Self::Same => kernel / 2,
+            Self::Valid => 0,
         }
     }
 

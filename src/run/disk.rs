@@ -133,7 +133,7 @@ pub(super) fn create_folders(path: &Path) -> io::Result<()> {
 }
 
 /// The parent of a bare name is the folder we stand in.
-pub(super) fn parent(path: &Path) -> &Path {
+pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -138,8 +138,19 @@ impl RunFolder {
     }
 
     #[must_use]
+    pub fn exports(&self) -> PathBuf {
+        self.root.join("export")
+    }
+
+    #[must_use]
     pub fn lock_file(&self) -> PathBuf {
         self.root.join("lock")
+    }
+
+    /// Puts a file below the run's folder, whose own folder is made if it is missing.
+    pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+        disk::create_folders(disk::parent(path))?;
+        atomic::write_file(path, bytes)
     }
 
     /// Who writes this run just now, if anybody. Changes nothing.

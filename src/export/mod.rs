@@ -1,0 +1,195 @@
+//! Carries a trained model elsewhere: a checkpoint becomes one file that needs nothing else.
+//!
+//! A checkpoint's model file -> [`layers`], a plain sequence of operations -> a file per format. Each
+//! takes pixels in [0, 1] and has the normalisation inside or beside it, and carries class names and
+//! config. The same checkpoint gives the same bytes.
+
+pub mod bpk;
+mod layers;
+pub mod onnx;
+pub mod pytorch;
+pub mod safetensors;
+
+use anyhow::{Context, Result};
+
+use crate::config::ExperimentConfig;
+use crate::data::Statistics;
+use crate::model::InputShape;
+use crate::run::checkpoints::Checkpoint;
+use crate::run::input::ModelInput;
+use crate::train::checkpoint::Part;
+use layers::Layer;
+
+/// A file format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For onnxruntime and most other runtimes
+    Onnx,
+    /// Weights with PyTorch's names; --print-loader prints the module that takes them
+    Safetensors,
+    /// burn's own, for Rust programs; see examples/classify.rs
+    Bpk,
+}
+
+impl Format {
+    /// Of the file name, without the dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Onnx => "onnx",
+            Self::Safetensors => "safetensors",
+            Self::Bpk => "bpk",
+        }
+    }
+}
+
+/// A trained model, ready to be written in any format.
+pub struct Exported {
+    /// Name of the run.
+    pub name: String,
+    /// What it takes and gives.
+    pub input: InputShape,
+    /// Names of the classes, in the order of the logits.
+    pub class_names: Vec<String>,
+    /// Pixels become (pixel - mean) / deviation, for each channel; None leaves them as they are.
+    pub normalization: Option<Vec<Statistics>>,
+    /// Of the checkpoint.
+    pub step: u64,
+    /// How the objects lie on what they have behind them, where that is the same for all.
+    is_light_on_dark: Option<bool>,
+    layers: Vec<Layer>,
+    metadata: Vec<(&'static str, String)>,
+    model_file: Vec<u8>,
+}
+
+impl Exported {
+    /// Reads a checkpoint's weights. `about` is the run's input.json, `config` the checkpoint's.
+    pub fn new(
+        config: &ExperimentConfig,
+        about: &ModelInput,
+        checkpoint: &Checkpoint,
+    ) -> Result<Self> {
+        let bytes = checkpoint.file(Part::Model.file_name())?;
+        let layers = layers::layers(&config.model, about.channels, bytes).with_context(|| {
+            let file = checkpoint.folder.join(Part::Model.file_name());
+            format!("{} does not fit its config", file.display())
+        })?;
+        let mut exported = Self {
+            name: config.name.clone(),
+            input: InputShape {
+                channels: about.channels,
+                height: about.height,
+                width: about.width,
+                n_classes: about.class_names.len(),
+            },
+            class_names: about.class_names.clone(),
+            normalization: normalization(about),
+            step: checkpoint.manifest.step,
+            is_light_on_dark: about.background.map(|it| it.is_dark()),
+            layers,
+            metadata: Vec::new(),
+            model_file: bytes.to_vec(),
+        };
+        exported.metadata = exported.describe(config, checkpoint)?;
+        Ok(exported)
+    }
+
+    /// The bytes of a file in a format.
+    pub fn to_bytes(&self, format: Format) -> Result<Vec<u8>> {
+        match format {
+            Format::Onnx => Ok(onnx::to_bytes(self)),
+            Format::Safetensors => safetensors::to_bytes(self),
+            Format::Bpk => bpk::to_bytes(self),
+        }
+    }
+
+    /// One line for people.
+    pub fn title(&self) -> String {
+        let n_classes = self.input.n_classes;
+        format!(
+            "{} tells {n_classes} classes apart; trained by weft {}.",
+            self.name,
+            env!("CARGO_PKG_VERSION")
+        )
+    }
+
+    /// What a caller feeds.
+    pub fn input_text(&self) -> String {
+        let InputShape {
+            channels,
+            height,
+            width,
+            ..
+        } = self.input;
+        let colors = if channels == 3 { "RGB" } else { "grey" };
+        let normalized = match self.normalization {
+            Some(_) => "; the model normalises them itself",
+            None => "",
+        };
+        let background = match self.is_light_on_dark {
+            Some(true) => ", light on dark",
+            Some(false) => ", dark on light",
+            None => "",
+        };
+        format!(
+            "float [batch, {channels}, {height}, {width}], {colors} pixels in [0, 1]{background}, cut and \
+             centred as the training images were{normalized}"
+        )
+    }
+
+    /// Numbers that the model learned, running statistics included.
+    pub fn n_parameters(&self) -> usize {
+        let weights = self.layers.iter().flat_map(Layer::weights);
+        weights.map(|(_, weights)| weights.values.len()).sum()
+    }
+
+    /// What every format carries, in text.
+    fn describe(
+        &self,
+        config: &ExperimentConfig,
+        checkpoint: &Checkpoint,
+    ) -> Result<Vec<(&'static str, String)>> {
+        let InputShape {
+            channels,
+            height,
+            width,
+            ..
+        } = self.input;
+        Ok(vec![
+            ("class_names", serde_json::to_string(&self.class_names)?),
+            ("input", self.input_text()),
+            ("input_shape", format!("[{channels}, {height}, {width}]")),
+            ("normalization", serde_json::to_string(&self.normalization)?),
+            ("weft_version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("weft_config", portable(config)?),
+            ("checkpoint_step", self.step.to_string()),
+            ("data_sha256", checkpoint.manifest.data_sha256.clone()),
+        ])
+    }
+}
+
+/// What each channel is normalised with. None where that would change nothing.
+fn normalization(about: &ModelInput) -> Option<Vec<Statistics>> {
+    let of_channel = |channel: usize| {
+        // One number may stand for all channels.
+        let number = |numbers: &[f64]| numbers[channel.min(numbers.len() - 1)];
+        Statistics {
+            mean: number(&about.mean),
+            deviation: number(&about.deviation),
+        }
+    };
+    let channels: Vec<Statistics> = (0..about.channels).map(of_channel).collect();
+    let changes = |it: &Statistics| it.mean != 0.0 || it.deviation != 1.0;
+    channels.iter().any(changes).then_some(channels)
+}
+
+/// The config without what only holds on this machine: where the data lies, and the device.
+fn portable(config: &ExperimentConfig) -> Result<String> {
+    let mut table =
+        toml::Table::try_from(config).context("the config cannot be written as TOML")?;
+    for (section, key) in [("data", "source"), ("train", "device")] {
+        if let Some(toml::Value::Table(section)) = table.get_mut(section) {
+            section.remove(key);
+        }
+    }
+    Ok(toml::to_string(&table)?)
+}

@@ -1,0 +1,181 @@
+//! The PyTorch module of one model, as text that a person can paste into a file and read.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+
+use super::Exported;
+use super::layers::{Layer, Operation};
+use crate::model::layers::Activation;
+
+/// A Python file that loads `weights_file` (strictly) and predicts from an image in [0, 1].
+pub fn module(model: &Exported, weights_file: &str) -> Result<String> {
+    let input = model.input;
+    let shape = format!(
+        "[batch, {}, {}, {}]",
+        input.channels, input.height, input.width
+    );
+    let class_names = serde_json::to_string(&model.class_names)?; // a Python list too
+    let weights_file = serde_json::to_string(weights_file)?;
+    let title = model.title().replace('\\', "\\\\").replace('"', "\\\"");
+    let constructor = constructor(model);
+    let forward = forward(model);
+    let mode = if input.channels == 3 { "RGB" } else { "L" };
+    let size = format!("({}, {})", input.width, input.height);
+    Ok(format!(
+        r#""""{title}
+
+python THIS_FILE IMAGE: the three likeliest classes. Needs torch, safetensors, numpy and pillow.
+"""
+import sys
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import nn
+
+WEIGHTS = {weights_file}
+CLASSES = {class_names}
+
+
+class Model(nn.Module):
+    """Images {shape}, pixels in [0, 1], to logits [batch, {n_classes}]."""
+
+    def __init__(self):
+        super().__init__()
+{constructor}
+    def forward(self, images):
+{forward}
+
+def load(path=WEIGHTS):
+    model = Model()
+    model.load_state_dict(load_file(path), strict=True)
+    return model.eval()
+
+
+def main():
+    import numpy
+    from PIL import Image
+
+    # It should look as the training images did: cut, centred, light on dark or dark on light.
+    image = Image.open(sys.argv[1]).convert("{mode}").resize({size})
+    pixels = torch.from_numpy(numpy.asarray(image, dtype=numpy.float32) / 255)
+    images = pixels.reshape(1, {height}, {width}, {channels}).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        probabilities = load()(images).softmax(1)[0]
+    for probability, index in zip(*probabilities.topk({n_best})):
+        print(f"{{CLASSES[index]:20}} {{probability:6.1%}}")
+
+
+if __name__ == "__main__":
+    main()
+"#,
+        n_classes = input.n_classes,
+        n_best = input.n_classes.min(3),
+        height = input.height,
+        width = input.width,
+        channels = input.channels,
+    ))
+}
+
+fn constructor(model: &Exported) -> String {
+    let mut text = String::new();
+    if let Some(channels) = &model.normalization {
+        let mean: Vec<f64> = channels.iter().map(|channel| channel.mean).collect();
+        let deviation: Vec<f64> = channels.iter().map(|channel| channel.deviation).collect();
+        for (name, values) in [("mean", mean), ("deviation", deviation)] {
+            let values = format!("torch.tensor({values:?}).view(-1, 1, 1)");
+            let buffer = format!("self.register_buffer(\"{name}\", {values}, persistent=False)");
+            line(&mut text, &buffer);
+        }
+    }
+    for layer in &model.layers {
+        if let Some(module) = submodule(&layer.operation) {
+            line(&mut text, &format!("self.{} = {module}", layer.name));
+        }
+    }
+    text
+}
+
+/// What holds weights is a module of its own.
+fn submodule(operation: &Operation) -> Option<String> {
+    match operation {
+        Operation::Convolution {
+            weight,
+            bias,
+            padding,
+        } => {
+            let [n_outputs, n_inputs, kernel] = [0, 1, 2].map(|side| weight.shape[side]);
+            let padding = match padding {
+                0 => String::new(),
+                padding => format!(", padding={padding}"),
+            };
+            let bias = if bias.is_some() { "" } else { ", bias=False" };
+            Some(format!(
+                "nn.Conv2d({n_inputs}, {n_outputs}, {kernel}{padding}{bias})"
+            ))
+        }
+        Operation::BatchNorm {
+            weight,
+            epsilon,
+            of_images,
+            ..
+        } => {
+            let dimensions = if *of_images { 2 } else { 1 };
+            let n_channels = weight.shape[0];
+            Some(format!(
+                "nn.BatchNorm{dimensions}d({n_channels}, eps={epsilon:?})"
+            ))
+        }
+        Operation::Linear { weight, .. } => {
+            let [n_outputs, n_inputs] = [0, 1].map(|side| weight.shape[side]);
+            Some(format!("nn.Linear({n_inputs}, {n_outputs})"))
+        }
+        Operation::Activation(_) | Operation::MaxPool(_) | Operation::Flatten => None,
+    }
+}
+
+/// A line for each layer with weights of its own, with what follows it around it.
+fn forward(model: &Exported) -> String {
+    let mut text = String::new();
+    let mut value = "images".to_owned();
+    if model.normalization.is_some() {
+        line(&mut text, "x = (images - self.mean) / self.deviation");
+        value = "x".to_owned();
+    }
+    for layer in &model.layers {
+        if begins_a_line(layer) && value != "x" && value != "images" {
+            line(&mut text, &format!("x = {value}"));
+            value = "x".to_owned();
+        }
+        value = applied(layer, &value);
+    }
+    line(&mut text, &format!("return {value}"));
+    text
+}
+
+fn begins_a_line(layer: &Layer) -> bool {
+    matches!(
+        layer.operation,
+        Operation::Convolution { .. } | Operation::Linear { .. } | Operation::Flatten
+    )
+}
+
+fn applied(layer: &Layer, value: &str) -> String {
+    match &layer.operation {
+        Operation::Flatten => format!("{value}.flatten(1)"),
+        Operation::MaxPool(side) => format!("F.max_pool2d({value}, {side})"),
+        Operation::Activation(Activation::Tanh) => format!("torch.tanh({value})"),
+        // F.gelu is the exact form unless asked otherwise.
+        Operation::Activation(activation) => format!("F.{}({value})", activation.as_str()),
+        Operation::Convolution { .. } | Operation::BatchNorm { .. } | Operation::Linear { .. } => {
+            format!("self.{}({value})", layer.name)
+        }
+    }
+}
+
+/// Adds a line of a method's body.
+fn line(text: &mut String, line: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "        {line}");
+}
