@@ -10,6 +10,7 @@ mod configs;
 mod data_sources;
 mod devices;
 mod download;
+mod export;
 mod kernels;
 mod learning;
 mod models;
