@@ -99,6 +99,7 @@ fn compare(
     let lookup = fashion_mnist::Lookup::standard("sample", None);
     let images = fashion_mnist::load(&lookup, &mut download::NoProgress)?.train;
     let input = InputShape {
+        channels: 1,
         height: 28,
         width: 28,
         n_classes: 10,

@@ -68,6 +68,7 @@ fn first_of_each_class(
     );
     let images = Images {
         n_images: labels.len(),
+        channels: 1,
         height,
         width,
         pixels,

@@ -1,33 +1,36 @@
 // One training batch from the resident split: packed bytes -> augmented, normalised f32 pixels.
-// CPU twin: src/kernels/gather_batch.rs. One invocation writes one pixel of one image.
+// CPU twin: src/kernels/gather_batch.rs. One invocation writes one channel of one pixel.
 
-@group(0) @binding(0) var<storage, read_write> packed: array<u32>;   // [image][word], four pixels to a word
+@group(0) @binding(0) var<storage, read_write> packed: array<u32>;   // [image][word], four bytes to a word
 @group(0) @binding(1) var<storage, read_write> order: array<i32>;    // [position] -> image index
-@group(0) @binding(2) var<storage, read_write> table: array<i32>;    // [256] byte -> bits of its f32 value
-@group(0) @binding(3) var<storage, read_write> images: array<f32>;   // [batch, 1, height, width]
+@group(0) @binding(2) var<storage, read_write> table: array<i32>;    // [channel][byte] -> bits of its f32 value
+@group(0) @binding(3) var<storage, read_write> images: array<f32>;   // [batch, channel, height, width]
 @group(0) @binding(4) var<storage, read_write> spec: array<u32>;     // GatherSpec::words()
 
 @compute @workgroup_size(256, 1, 1)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let first = spec[0];
     let n_images = spec[1];
-    let height = i32(spec[2]);
-    let width = i32(spec[3]);
-    let words = spec[4];
-    let key = spec[5];
-    let flip_threshold = spec[6];
-    let shift = spec[7];
-    let erase_threshold = spec[8];
-    let erase_min = spec[9];
-    let erase_max = spec[10];
+    let channels = spec[2];
+    let height = i32(spec[3]);
+    let width = i32(spec[4]);
+    let words = spec[5];
+    let key = spec[6];
+    let flip_threshold = spec[7];
+    let shift = spec[8];
+    let erase_threshold = spec[9];
+    let erase_min = spec[10];
+    let erase_max = spec[11];
 
     let n_pixels = u32(height * width);
-    let pixel = id.x + id.y * groups.x * 256u;
-    if pixel >= n_images * n_pixels {
+    let n_values = channels * n_pixels;
+    let value = id.x + id.y * groups.x * 256u;
+    if value >= n_images * n_values {
         return;
     }
-    let image_index = u32(order[first + pixel / n_pixels]);
-    let within = i32(pixel % n_pixels);
+    let image_index = u32(order[first + value / n_values]);
+    let channel = (value % n_values) / n_pixels;
+    let within = i32(value % n_pixels);
     let y = within / width;
     let x = within % width;
 
@@ -45,7 +48,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
 
     var byte = 0u;
     if source_y >= 0 && source_y < height && source_x >= 0 && source_x < width {
-        let at = u32(source_y * width + source_x);
+        let at = channel * n_pixels + u32(source_y * width + source_x);
         byte = (packed[image_index * words + at / 4u] >> (8u * (at % 4u))) & 0xffu;
     }
 
@@ -60,5 +63,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
             byte = 0u;
         }
     }
-    images[pixel] = bitcast<f32>(table[byte]);
+    images[value] = bitcast<f32>(table[channel * 256u + byte]);
 }

@@ -85,6 +85,7 @@ impl Experiment {
         let splits = load_splits(&loaded.config, data_dir, progress)?;
         let images = &splits.dataset.train.images;
         let input = InputShape {
+            channels: images.channels,
             height: images.height,
             width: images.width,
             n_classes: splits.dataset.class_names.len(),

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{data_dir, download_bar::DownloadBar, say, warn};
 use crate::cli::DataArgs;
 use crate::config::Loaded;
-use crate::data::Splits;
+use crate::data::{Splits, Statistics};
 use crate::experiment::load_splits;
 use crate::train::progress::thousands;
 
@@ -23,12 +23,16 @@ pub(super) fn run(args: &DataArgs) -> Result<ExitCode> {
     let images = &splits.dataset.train.images;
     let (height, width) = (images.height, images.width);
     say(&format!(
-        "images   {height} x {width} pixels, grey, one byte each"
+        "images   {height} x {width} pixels, {}, one byte each",
+        match images.channels {
+            1 => "grey",
+            _ => "RGB",
+        }
     ));
-    say(&format!(
-        "pixels   mean {:.4}, standard deviation {:.4} (training split, scaled to [0, 1])\n",
-        splits.statistics.mean, splits.statistics.deviation
-    ));
+    for line in statistics(&splits) {
+        say(&line);
+    }
+    say("");
     for line in counts(&splits) {
         say(&line);
     }
@@ -36,6 +40,22 @@ pub(super) fn run(args: &DataArgs) -> Result<ExitCode> {
         warn(&format!("\nWARNING: {warning}"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A line per channel.
+fn statistics(splits: &Splits) -> Vec<String> {
+    let all = &splits.statistics;
+    let names: &[&str] = match all.len() {
+        1 => &["pixels  "],
+        _ => &["red     ", "green   ", "blue    "],
+    };
+    let line = |(channel, name): (&Statistics, &&str)| {
+        format!(
+            "{name} mean {:.4}, standard deviation {:.4} (training split, scaled to [0, 1])",
+            channel.mean, channel.deviation
+        )
+    };
+    all.iter().zip(names).map(line).collect()
 }
 
 /// A row per class and one for the sum.

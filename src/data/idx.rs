@@ -14,13 +14,27 @@ pub const MAX_CONTENT_BYTES: usize = 1 << 30;
 const UNSIGNED_BYTE: u8 = 0x08;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// Gray images, `pixels` as `[image, row, column]`; 0 is the background.
+/// Images, `pixels` as `[image, channel, row, column]`; 0 is the background.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {
     pub n_images: usize,
+    /// 1 is grey, as IDX files are; 3 are red, green and blue.
+    pub channels: usize,
     pub height: usize,
     pub width: usize,
     pub pixels: Vec<u8>,
+}
+
+impl Images {
+    /// Bytes of an image.
+    pub fn n_values(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    /// The bytes of an image, `[channel, row, column]`.
+    pub fn image(&self, index: usize) -> &[u8] {
+        &self.pixels[index * self.n_values()..][..self.n_values()]
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +67,7 @@ pub fn read_images(bytes: &[u8]) -> Result<Images, IdxError> {
     };
     Ok(Images {
         n_images,
+        channels: 1,
         height,
         width,
         pixels: content.to_vec(),
@@ -80,7 +95,7 @@ pub fn decompress(bytes: &[u8]) -> Result<Vec<u8>, IdxError> {
     }
 }
 
-/// The exact opposite of [`read_images`]. The dimensions must fit in 32 bits, as the format says.
+/// The exact opposite of [`read_images`]: grey images. The dimensions must fit in 32 bits, as the format says.
 pub fn write_images(images: &Images) -> Vec<u8> {
     write(
         &[images.n_images, images.height, images.width],
@@ -234,6 +249,7 @@ mod tests {
     fn two_images() -> Vec<u8> {
         write_images(&Images {
             n_images: 2,
+            channels: 1,
             height: 1,
             width: 3,
             pixels: vec![1, 2, 3, 4, 5, 6],
@@ -404,7 +420,7 @@ mod tests {
         #[test]
         fn what_is_written_is_read_back(n_images in 1usize..5, height in 1usize..6, width in 1usize..6, seed in any::<u8>()) {
             let pixels = (0..n_images * height * width).map(|at| (at as u8).wrapping_mul(31) ^ seed).collect();
-            let images = Images { n_images, height, width, pixels };
+            let images = Images { n_images, channels: 1, height, width, pixels };
             let bytes = decompress(&gzip(&write_images(&images))).unwrap();
             prop_assert_eq!(read_images(&bytes).unwrap(), images.clone());
             prop_assert_eq!(read_labels(&write_labels(&images.pixels)).unwrap(), images.pixels);

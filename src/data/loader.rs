@@ -17,7 +17,7 @@ use crate::random::mix;
 /// What a step takes: the one place where models and data meet.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// `[batch, 1, height, width]`, normalised.
+    /// `[batch, channel, height, width]`, normalised.
     pub images: Tensor<4>,
     /// `[batch]`, class indices.
     pub labels: Tensor<1, Int>,
@@ -34,6 +34,7 @@ pub struct ResidentSplit {
     labels: Tensor<1, Int>,
     table: Tensor<1, Int>,
     n_images: usize,
+    channels: usize,
     height: usize,
     width: usize,
 }
@@ -46,19 +47,21 @@ pub struct HostSplit<'a> {
     pub labels: &'a [u8],
     /// Those that belong to the split.
     pub image_indices: &'a [u32],
-    /// The f32 bits of each byte.
+    /// The f32 bits of each byte, 256 for each channel.
     pub table: &'a [i32],
 }
 
 impl ResidentSplit {
-    /// Copies a split to the device: one byte per pixel.
+    /// Copies a split to the device: one byte per pixel and channel.
     pub fn upload(split: &HostSplit, device: &Device) -> Self {
         let images = split.images;
-        let n_pixels = images.height * images.width;
         let labels = split.image_indices.iter();
         let labels = labels.map(|&index| i32::from(split.labels[index as usize]));
         Self {
-            packed: int_tensor(pack(&images.pixels, n_pixels, split.image_indices), device),
+            packed: int_tensor(
+                pack(&images.pixels, images.n_values(), split.image_indices),
+                device,
+            ),
             labels: {
                 let labels: Vec<i32> = labels.collect();
                 // The device's own integer type, as `argmax` gives: they are compared.
@@ -66,14 +69,15 @@ impl ResidentSplit {
             },
             table: int_tensor(split.table.to_vec(), device),
             n_images: split.image_indices.len(),
+            channels: images.channels,
             height: images.height,
             width: images.width,
         }
     }
 
     /// Bytes that the images of a split take on a device, in one buffer.
-    pub fn bytes(n_images: usize, n_pixels: usize) -> usize {
-        n_images * crate::kernels::gather_batch::words_per_image(n_pixels) * 4
+    pub fn bytes(n_images: usize, n_values: usize) -> usize {
+        n_images * crate::kernels::gather_batch::words_per_image(n_values) * 4
     }
 
     fn to_device(&self, device: &Device) -> Self {
@@ -260,6 +264,7 @@ impl Iterator for Batches<'_> {
         let spec = GatherSpec {
             first: range.start as u32,
             n_images: range.len() as u32,
+            channels: split.channels as u32,
             height: split.height as u32,
             width: split.width as u32,
             key: mix(&[self.seed, AUGMENTATION_TAG, self.epoch]) as u32,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use fashion_mnist::{Dataset, LabeledImages, Source};
 
-use crate::kernels::gather_batch::Augmentation;
+use crate::kernels::gather_batch::{Augmentation, table};
 
 /// The `[data]` section.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,8 +76,8 @@ pub struct Splits {
     pub dataset: Dataset,
     /// Which of the training images train and validate.
     pub split: split::Split,
-    /// Mean and standard deviation of the training split's pixels, in [0, 1].
-    pub statistics: Statistics,
+    /// Of the training split's pixels, one for each channel.
+    pub statistics: Vec<Statistics>,
 }
 
 /// Mean and standard deviation of pixels scaled to [0, 1].
@@ -125,16 +125,13 @@ impl Splits {
         count(labels, self.dataset.class_names.len())
     }
 
-    /// The f32 bits of each byte under a normalisation.
+    /// The f32 bits of each byte under a normalisation, 256 for each channel.
     pub fn table(&self, normalization: Normalization) -> Vec<i32> {
-        let Statistics { mean, deviation } = match normalization {
-            Normalization::Unit => Statistics {
-                mean: 0.0,
-                deviation: 1.0,
-            },
-            Normalization::Standardize => self.statistics,
-        };
-        crate::kernels::gather_batch::table(mean, deviation)
+        let tables = self.statistics.iter().map(|channel| match normalization {
+            Normalization::Unit => table(0.0, 1.0),
+            Normalization::Standardize => table(channel.mean, channel.deviation),
+        });
+        tables.flatten().collect()
     }
 }
 
@@ -146,28 +143,39 @@ fn count(labels: impl Iterator<Item = u8>, n_classes: usize) -> Vec<usize> {
     counts
 }
 
-/// Exact sums of bytes, so that the order of the images does not matter.
-fn statistics(images: &LabeledImages, indices: &[u32]) -> Statistics {
-    let n_pixels = images.images.height * images.images.width;
-    let mut histogram = [0u64; 256];
+/// Exact sums of bytes, so that the order of the images does not matter. One for each channel.
+fn statistics(images: &LabeledImages, indices: &[u32]) -> Vec<Statistics> {
+    let images = &images.images;
+    let n_pixels = images.height * images.width;
+    let mut histograms = vec![[0u64; 256]; images.channels];
     for &index in indices {
-        for &byte in &images.images.pixels[index as usize * n_pixels..][..n_pixels] {
-            histogram[usize::from(byte)] += 1;
+        let channels = images.image(index as usize).chunks(n_pixels);
+        for (histogram, channel) in histograms.iter_mut().zip(channels) {
+            for &byte in channel {
+                histogram[usize::from(byte)] += 1;
+            }
         }
     }
-    let n = histogram.iter().sum::<u64>() as f64;
-    let moment = |power: i32| -> f64 {
-        let terms = histogram.iter().enumerate();
-        terms
-            .map(|(byte, &count)| (byte as f64 / 255.0).powi(power) * count as f64)
-            .sum::<f64>()
-            / n
-    };
-    let mean = moment(1);
-    let deviation = (moment(2) - mean * mean).max(0.0).sqrt();
-    Statistics {
-        mean,
-        // A constant image set has no deviation; dividing by one keeps it finite.
-        deviation: if deviation > 0.0 { deviation } else { 1.0 },
+    histograms.iter().map(Statistics::of).collect()
+}
+
+impl Statistics {
+    /// From how often each byte occurs.
+    fn of(histogram: &[u64; 256]) -> Self {
+        let n = histogram.iter().sum::<u64>() as f64;
+        let moment = |power: i32| -> f64 {
+            let terms = histogram.iter().enumerate();
+            terms
+                .map(|(byte, &count)| (byte as f64 / 255.0).powi(power) * count as f64)
+                .sum::<f64>()
+                / n
+        };
+        let mean = moment(1);
+        let deviation = (moment(2) - mean * mean).max(0.0).sqrt();
+        Self {
+            mean,
+            // A constant image set has no deviation; dividing by one keeps it finite.
+            deviation: if deviation > 0.0 { deviation } else { 1.0 },
+        }
     }
 }

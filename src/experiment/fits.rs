@@ -231,7 +231,7 @@ impl Experiment {
     }
 
     fn bytes_of_images(&self, n_images: usize) -> u64 {
-        ResidentSplit::bytes(n_images, self.input.height * self.input.width) as u64
+        ResidentSplit::bytes(n_images, self.input.n_values()) as u64
     }
 
     /// The memory that the device computes in, if that is the computer's own and known.

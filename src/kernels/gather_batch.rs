@@ -12,6 +12,8 @@ pub struct GatherSpec {
     pub first: u32,
     /// Images in the batch.
     pub n_images: u32,
+    /// Channels of an image: all of them are flipped, shifted and erased alike.
+    pub channels: u32,
     /// Rows of an image.
     pub height: u32,
     /// Columns of an image.
@@ -51,22 +53,33 @@ impl Augmentation {
 }
 
 impl GatherSpec {
-    /// Shape of the batch: `[batch, 1, height, width]`.
+    /// Shape of the batch: `[batch, channel, height, width]`.
     pub fn shape(&self) -> Vec<usize> {
-        [self.n_images, 1, self.height, self.width]
+        [self.n_images, self.channels, self.height, self.width]
             .map(|n| n as usize)
             .to_vec()
     }
 
+    /// Numbers of an image.
+    fn n_values(&self) -> usize {
+        self.channels as usize * self.n_pixels()
+    }
+
+    /// Numbers of one channel of an image.
+    fn n_pixels(&self) -> usize {
+        self.height as usize * self.width as usize
+    }
+
     /// The shader's `spec` array.
-    pub(super) fn words(&self) -> [u32; 11] {
+    pub(super) fn words(&self) -> [u32; 12] {
         let augmentation = &self.augmentation;
         [
             self.first,
             self.n_images,
+            self.channels,
             self.height,
             self.width,
-            words_per_image(self.height as usize * self.width as usize) as u32,
+            words_per_image(self.n_values()) as u32,
             self.key,
             augmentation.flip_threshold,
             augmentation.shift,
@@ -77,21 +90,21 @@ impl GatherSpec {
     }
 }
 
-/// Words of four pixels that an image of `n_pixels` takes; the last one is padded with zeros.
-pub fn words_per_image(n_pixels: usize) -> usize {
-    n_pixels.div_ceil(4)
+/// Words of four bytes that an image of `n_values` takes; the last one is padded with zeros.
+pub fn words_per_image(n_values: usize) -> usize {
+    n_values.div_ceil(4)
 }
 
-/// Packs images (`[image][pixel]` bytes) four pixels to a word, little end first, in the order of
-/// `image_indices`.
-pub fn pack(pixels: &[u8], n_pixels: usize, image_indices: &[u32]) -> Vec<i32> {
-    let words = words_per_image(n_pixels);
+/// Packs images (`[image][channel][pixel]`, `n_values` bytes each) four bytes to a word, little end
+/// first, in the order of `image_indices`.
+pub fn pack(pixels: &[u8], n_values: usize, image_indices: &[u32]) -> Vec<i32> {
+    let words = words_per_image(n_values);
     let mut packed = vec![0i32; image_indices.len() * words];
     packed
         .par_chunks_mut(words)
         .zip(image_indices)
         .for_each(|(words, &index)| {
-            let image = &pixels[index as usize * n_pixels..][..n_pixels];
+            let image = &pixels[index as usize * n_values..][..n_values];
             for (word, bytes) in words.iter_mut().zip(image.chunks(4)) {
                 let mut four = [0u8; 4];
                 four[..bytes.len()].copy_from_slice(bytes);
@@ -101,7 +114,7 @@ pub fn pack(pixels: &[u8], n_pixels: usize, image_indices: &[u32]) -> Vec<i32> {
     packed
 }
 
-/// The bits of the f32 value of each byte: `(byte / 255 - mean) / deviation`. A table, so that every
+/// One channel's table, the bits of the f32 value of each byte: `(byte / 255 - mean) / deviation`. A table, so that every
 /// device gives the same bits whatever its division does.
 pub fn table(mean: f64, deviation: f64) -> Vec<i32> {
     (0..256)
@@ -123,32 +136,49 @@ pub(super) fn output(
 
 /// The CPU twin.
 pub fn on_cpu(packed: &[i32], order: &[i32], table: &[i32], spec: &GatherSpec) -> Vec<f32> {
-    let n_pixels = (spec.height * spec.width) as usize;
-    let words = words_per_image(n_pixels);
-    let mut values = [0f32; 256];
-    for (value, &bits) in values.iter_mut().zip(table) {
-        *value = f32::from_bits(bits as u32);
-    }
-    let mut images = vec![0f32; spec.n_images as usize * n_pixels];
+    let n_values = spec.n_values();
+    let words = words_per_image(n_values);
+    let bits = table.iter().map(|&bits| f32::from_bits(bits as u32));
+    let values: Vec<f32> = bits.collect();
+    let mut images = vec![0f32; spec.n_images as usize * n_values];
     images
-        .par_chunks_mut(n_pixels)
+        .par_chunks_mut(n_values)
         .zip(&order[spec.first as usize..])
         .for_each(|(output, &image_index)| {
             let image = &packed[image_index as usize * words..][..words];
             let change = Change::draw(spec, image_index as u32);
-            if change == Change::NONE {
-                unpack(image, &values, output);
-            } else {
-                change.apply(image, &values, spec, output);
+            let channels = output.chunks_mut(spec.n_pixels()).zip(values.chunks(256));
+            for (channel, (output, values)) in channels.enumerate() {
+                let plane = Plane {
+                    image,
+                    start: channel * spec.n_pixels(),
+                };
+                if change == Change::NONE {
+                    plane.unpack(values, output);
+                } else {
+                    change.apply(&plane, values, spec, output);
+                }
             }
         });
     images
 }
 
-fn unpack(image: &[i32], values: &[f32; 256], output: &mut [f32]) {
-    for (pixels, word) in output.chunks_mut(4).zip(image) {
-        for (pixel, byte) in pixels.iter_mut().zip(word.to_le_bytes()) {
-            *pixel = values[byte as usize];
+/// One channel of a packed image.
+struct Plane<'a> {
+    image: &'a [i32],
+    /// Which byte of the image is the channel's first.
+    start: usize,
+}
+
+impl Plane<'_> {
+    fn byte(&self, at: usize) -> usize {
+        let at = self.start + at;
+        usize::from(self.image[at / 4].to_le_bytes()[at % 4])
+    }
+
+    fn unpack(&self, values: &[f32], output: &mut [f32]) {
+        for (at, pixel) in output.iter_mut().enumerate() {
+            *pixel = values[self.byte(at)];
         }
     }
 }
@@ -194,12 +224,9 @@ impl Change {
         }
     }
 
-    fn apply(&self, image: &[i32], values: &[f32; 256], spec: &GatherSpec, output: &mut [f32]) {
+    /// Writes one channel.
+    fn apply(&self, plane: &Plane, values: &[f32], spec: &GatherSpec, output: &mut [f32]) {
         let (height, width) = (spec.height as i32, spec.width as i32);
-        let byte_at = |y: i32, x: i32| {
-            let at = (y * width + x) as usize;
-            image[at / 4].to_le_bytes()[at % 4]
-        };
         for y in 0..height {
             for x in 0..width {
                 let source_y = y - self.shift_y;
@@ -209,11 +236,11 @@ impl Change {
                 }
                 let inside = (0..height).contains(&source_y) && (0..width).contains(&source_x);
                 let byte = if inside && !self.erases(y, x) {
-                    byte_at(source_y, source_x)
+                    plane.byte((source_y * width + source_x) as usize)
                 } else {
                     0
                 };
-                output[(y * width + x) as usize] = values[byte as usize];
+                output[(y * width + x) as usize] = values[byte];
             }
         }
     }

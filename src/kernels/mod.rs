@@ -41,11 +41,11 @@ pub trait Kernels: Backend {
     fn dropout_mask(like: FloatTensor<Self>, spec: DropoutSpec) -> FloatTensor<Self>;
 }
 
-/// Gathers, augments and normalises one batch: `[batch, 1, height, width]` f32.
+/// Gathers, augments and normalises one batch: `[batch, channel, height, width]` f32.
 ///
-/// * `packed`: `[n_images * words]`, four pixels to an i32 (see [`gather_batch::pack`]).
+/// * `packed`: `[n_images * words]`, four bytes to an i32 (see [`gather_batch::pack`]).
 /// * `order`: `[n_positions]`, image indices; the batch is `spec.first .. spec.first + spec.n_images`.
-/// * `table`: `[256]`, the bits of the f32 value of each byte (see [`gather_batch::table`]).
+/// * `table`: `[channels * 256]`, the bits of the f32 value of each byte (see [`gather_batch::table`]).
 pub fn gather_batch(
     packed: &Tensor<1, Int>,
     order: &Tensor<1, Int>,

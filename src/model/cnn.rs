@@ -129,7 +129,7 @@ impl CnnConfig {
     }
 
     fn sizes(&self, input: InputShape) -> Result<Vec<LayerSize>, InvalidModel> {
-        let (mut sizes, mut n_channels) = (Vec::new(), 1);
+        let (mut sizes, mut n_channels) = (Vec::new(), input.channels);
         for (index, block) in self.blocks.iter().enumerate() {
             let (filters, kernel) = (block.filters, block.kernel);
             let (name, value) = match kernel > filters {
@@ -184,7 +184,7 @@ impl CnnConfig {
     }
 
     pub(super) fn init(&self, input: InputShape, init: &mut Initialization) -> Cnn {
-        let mut n_channels = 1;
+        let mut n_channels = input.channels;
         let mut blocks = Vec::new();
         for block in &self.blocks {
             let bias = !block.batch_norm;
@@ -226,8 +226,8 @@ impl CnnConfig {
 impl CnnConfig {
     pub(super) fn layers(&self, input: InputShape) -> Vec<Layer> {
         let mut sides = [input.height, input.width];
-        let mut layers = vec![Layer::images(sides.iter().product())];
-        let mut n_channels = 1;
+        let mut layers = vec![Layer::images(input.n_values())];
+        let mut n_channels = input.channels;
         for (index, block) in self.blocks.iter().enumerate() {
             // `validate` has shown that something is left of the image.
             sides = sides.map(|side| block.padding.output_side(side, block.kernel).unwrap_or(1));
@@ -276,7 +276,7 @@ impl BlockConfig {
 }
 
 impl Cnn {
-    /// `[batch, 1, height, width]` -> logits `[batch, class]`
+    /// `[batch, channel, height, width]` -> logits `[batch, class]`
     pub fn forward(&self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
         let mut x = images;
         for (index, block) in self.blocks.iter().enumerate() {
@@ -315,6 +315,7 @@ mod tests {
     fn layers_are_as_large_as_the_tensors_of_a_forward_pass() {
         let device = crate::device::host();
         let input = InputShape {
+            channels: 3,
             height: 13,
             width: 11,
             n_classes: 3,
@@ -341,7 +342,7 @@ mod tests {
         assert_eq!(parameters, model.num_params() as u64);
 
         let n_images = 2;
-        let mut x = Tensor::<4>::zeros([n_images, 1, 13, 11], &device);
+        let mut x = Tensor::<4>::zeros([n_images, 3, 13, 11], &device);
         let n_elements = |layer: &Layer| n_images * layer.output as usize;
         assert_eq!(n_elements(&layers[0]), x.shape().num_elements());
         for (index, block) in model.blocks.iter().enumerate() {

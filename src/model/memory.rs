@@ -21,11 +21,11 @@ pub struct Layer {
 
 impl Layer {
     /// The batch itself.
-    pub(super) fn images(n_pixels: usize) -> Self {
+    pub(super) fn images(n_values: usize) -> Self {
         Self {
             name: "a batch of images".to_owned(),
-            output: n_pixels as u64,
-            kept: n_pixels as u64,
+            output: n_values as u64,
+            kept: n_values as u64,
             weight: 0,
             parameters: 0,
             summed: 0,

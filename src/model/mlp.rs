@@ -58,8 +58,7 @@ impl MlpConfig {
         }
         check_dropout("dropout", self.dropout)?;
 
-        let n_pixels = input.height.saturating_mul(input.width);
-        let (mut sizes, mut n_inputs) = (Vec::new(), n_pixels);
+        let (mut sizes, mut n_inputs) = (Vec::new(), input.n_values());
         let mut last = ("hidden".to_owned(), "[]".to_owned());
         for (layer, &units) in self.hidden.iter().enumerate() {
             last = (format!("hidden[{layer}]"), units.to_string());
@@ -71,7 +70,7 @@ impl MlpConfig {
     }
 
     pub(super) fn init(&self, input: InputShape, init: &mut Initialization) -> Mlp {
-        let mut n_inputs = input.height * input.width;
+        let mut n_inputs = input.n_values();
         let mut hidden = Vec::new();
         let mut norms = Vec::new();
         for &units in &self.hidden {
@@ -93,7 +92,7 @@ impl MlpConfig {
 
 impl MlpConfig {
     pub(super) fn layers(&self, input: InputShape) -> Vec<Layer> {
-        let mut n_inputs = input.height * input.width;
+        let mut n_inputs = input.n_values();
         let mut layers = vec![Layer::images(n_inputs)];
         // Each step after the product keeps its output; dropout keeps its mask.
         let n_kept = 1 + u64::from(self.batch_norm) + u64::from(self.dropout > 0.0);
@@ -112,7 +111,7 @@ impl MlpConfig {
 }
 
 impl Mlp {
-    /// `[batch, 1, height, width]` -> logits `[batch, class]`
+    /// `[batch, channel, height, width]` -> logits `[batch, class]`
     pub fn forward(&self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
         let mut x: Tensor<2> = images.flatten(1, 3);
         for (index, layer) in self.hidden.iter().enumerate() {
@@ -134,6 +133,7 @@ mod tests {
     fn layers_are_as_large_as_the_tensors_of_a_forward_pass() {
         let device = crate::device::host();
         let input = InputShape {
+            channels: 3,
             height: 5,
             width: 4,
             n_classes: 3,
@@ -147,7 +147,7 @@ mod tests {
         let model = config.init(input, &mut Initialization::new(1, &device));
         let parameters: u64 = layers.iter().map(|layer| layer.parameters).sum();
         assert_eq!(parameters, model.num_params() as u64);
-        let mut x = Tensor::<2>::zeros([2, 20], &device);
+        let mut x = Tensor::<2>::zeros([2, 60], &device);
         let all = model.hidden.iter().chain([&model.output]);
         for (layer, linear) in layers[1..].iter().zip(all) {
             x = linear.forward(x);

@@ -21,12 +21,22 @@ use softmax_regression::{SoftmaxRegression, SoftmaxRegressionConfig};
 /// What a model takes and gives, as the data says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InputShape {
+    /// Numbers of a pixel: 1 is grey, 3 are red, green and blue.
+    pub channels: usize,
     /// Rows of an image.
     pub height: usize,
     /// Columns of an image.
     pub width: usize,
     /// Classes to tell apart.
     pub n_classes: usize,
+}
+
+impl InputShape {
+    /// Numbers of an image, `channels * height * width`.
+    pub fn n_values(&self) -> usize {
+        let sides = [self.height, self.width];
+        sides.into_iter().fold(self.channels, usize::saturating_mul)
+    }
 }
 
 /// Whether a forward pass trains.
@@ -110,7 +120,7 @@ impl ModelConfig {
 }
 
 impl Classifier {
-    /// * `images`: `[batch, 1, height, width]`
+    /// * `images`: `[batch, channel, height, width]`
     /// * returns logits: `[batch, class]`
     pub fn forward(&self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
         match self {

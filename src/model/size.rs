@@ -69,6 +69,7 @@ mod tests {
     use crate::model::{InputShape, ModelConfig};
 
     const INPUT: InputShape = InputShape {
+        channels: 1,
         height: 28,
         width: 28,
         n_classes: 10,

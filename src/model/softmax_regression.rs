@@ -26,29 +26,27 @@ pub struct SoftmaxRegression {
 
 impl SoftmaxRegressionConfig {
     pub(super) fn validate(&self, input: InputShape) -> Result<(), InvalidModel> {
-        let sides = [input.height, input.width, input.n_classes];
+        let sides = [input.n_values(), input.n_classes];
         let kind = "\"softmax_regression\"";
         check_weights(&[LayerSize::new("kind", kind, &sides)])
     }
 
     pub(super) fn init(&self, input: InputShape, init: &mut Initialization) -> SoftmaxRegression {
-        let n_pixels = input.height * input.width;
         SoftmaxRegression {
-            output: init.linear(n_pixels, input.n_classes, self.initializer),
+            output: init.linear(input.n_values(), input.n_classes, self.initializer),
         }
     }
 }
 
 impl SoftmaxRegressionConfig {
     pub(super) fn layers(&self, input: InputShape) -> Vec<Layer> {
-        let n_pixels = input.height * input.width;
-        let output = Layer::linear("the model", n_pixels, input.n_classes, 1);
-        vec![Layer::images(n_pixels), output]
+        let output = Layer::linear("the model", input.n_values(), input.n_classes, 1);
+        vec![Layer::images(input.n_values()), output]
     }
 }
 
 impl SoftmaxRegression {
-    /// `[batch, 1, height, width]` -> logits `[batch, class]`
+    /// `[batch, channel, height, width]` -> logits `[batch, class]`
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         self.output.forward(images.flatten(1, 3))
     }

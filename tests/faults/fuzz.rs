@@ -156,6 +156,7 @@ fn fuzz(what: &str, n: u32, seeds: &[Vec<u8>], check: impl Fn(&[u8]) -> bool) {
 fn small_images() -> Vec<u8> {
     write_images(&Images {
         n_images: 4,
+        channels: 1,
         height: 3,
         width: 5,
         pixels: (0..60).collect(),
@@ -256,6 +257,7 @@ fn config() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mine.toml");
     let input = InputShape {
+        channels: 1,
         height: 28,
         width: 28,
         n_classes: 10,

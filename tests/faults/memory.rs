@@ -94,6 +94,7 @@ fn the_largest_batch_that_fits_is_computed_and_one_image_more_is_not() {
     let n_images = fits + 1;
     let images = Images {
         n_images,
+        channels: 1,
         height,
         width,
         pixels: (0..n_images * height * width)

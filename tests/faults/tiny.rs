@@ -79,6 +79,7 @@ impl Tiny {
                 .collect();
             let images = idx::Images {
                 n_images,
+                channels: 1,
                 height: 6,
                 width: 6,
                 pixels,

@@ -30,6 +30,7 @@ fn every_config_is_valid() {
     for path in configs {
         let loaded = Loaded::new(Some(&path), &[]).unwrap();
         let input = InputShape {
+            channels: 1,
             height: 28,
             width: 28,
             n_classes: 10,

@@ -20,6 +20,7 @@ fn tiny_files() -> [Vec<u8>; 4] {
     let images = |n_images| {
         write_images(&Images {
             n_images,
+            channels: 1,
             height: 2,
             width: 3,
             pixels: vec![9; n_images * 6],
@@ -181,6 +182,7 @@ fn files_that_do_not_fit_each_other_are_named() {
         2,
         &write_images(&Images {
             n_images: 3,
+            channels: 1,
             height: 3,
             width: 2,
             pixels: vec![0; 18],

@@ -28,6 +28,7 @@ fn spec(augmentation: Augmentation) -> GatherSpec {
     GatherSpec {
         first: 7,
         n_images: 129,
+        channels: 1,
         height: 28,
         width: 28,
         key: 0xdead_beef,
@@ -100,6 +101,7 @@ fn augmentation_does_what_it_says() {
         let spec = GatherSpec {
             first: 0,
             n_images: 1,
+            channels: 1,
             height: height as u32,
             width: width as u32,
             key,
@@ -161,6 +163,82 @@ fn dropout_gives_the_twins_mask_on_every_device_and_scales_gradients() {
     }
 }
 
+/// Three channels of 9 x 7 pixels: 189 bytes, so that channels begin within a word. Each channel has
+/// bytes and a table of its own.
+fn colour(n_images: usize) -> (Vec<u8>, Vec<i32>) {
+    let byte = |at: usize| ((at * 31 + at / 63 * 17) % 256) as u8;
+    let pixels = (0..n_images * 189).map(byte).collect();
+    let tables = [(0.1, 0.2), (0.5, 0.7), (0.9, 0.3)].map(|(mean, dev)| table(mean, dev));
+    (pixels, tables.concat())
+}
+
+fn colour_spec(n_images: usize, augmentation: Augmentation) -> GatherSpec {
+    GatherSpec {
+        first: 1,
+        n_images: n_images as u32,
+        channels: 3,
+        height: 9,
+        width: 7,
+        key: 77,
+        augmentation,
+    }
+}
+
+#[test]
+fn colour_gives_the_twins_bits_on_every_device() {
+    let (pixels, table) = colour(200);
+    let all: Vec<u32> = (0..200).collect();
+    let packed = pack(&pixels, 189, &all);
+    let order: Vec<i32> = (0..200).rev().collect();
+    for augmentation in [Augmentation::default(), AUGMENTED()] {
+        let spec = colour_spec(150, augmentation);
+        let expected = on_cpu(&packed, &order, &table, &spec);
+        let expected: Vec<u32> = expected.into_iter().map(f32::to_bits).collect();
+        for device in devices::all("colour_gives_the_twins_bits_on_every_device") {
+            let inputs = [&packed, &order, &table].map(|values| ints(values, &device));
+            let batch = gather_batch(&inputs[0], &inputs[1], &inputs[2], spec);
+            assert_eq!(batch.dims(), [150, 3, 9, 7]);
+            assert_eq!(bits(batch), expected, "{device:?} {augmentation:?}");
+        }
+    }
+}
+
+#[test]
+fn the_channels_of_an_image_are_changed_alike_and_normalised_each_on_its_own() {
+    let (pixels, tables) = colour(8);
+    let all: Vec<u32> = (0..8).collect();
+    let order: Vec<i32> = (0..8).collect();
+    let packed = pack(&pixels, 189, &all);
+    let plain = colour_spec(7, Augmentation::default());
+    let batch = on_cpu(&packed, &order, &tables, &plain);
+    for (at, value) in batch.iter().enumerate() {
+        let (byte, channel) = (pixels[189 + at], at % 189 / 63);
+        let expected = tables[channel * 256 + usize::from(byte)];
+        assert_eq!(value.to_bits(), expected as u32);
+    }
+    // Each channel of a colour batch is what a grey batch of that channel alone gives.
+    let spec = colour_spec(7, AUGMENTED());
+    let batch = on_cpu(&packed, &order, &tables, &spec);
+    assert_ne!(batch, on_cpu(&packed, &order, &tables, &plain));
+    for channel in 0..3 {
+        let planes = pixels.chunks(63).skip(channel).step_by(3);
+        let grey = pack(&planes.flatten().copied().collect::<Vec<u8>>(), 63, &all);
+        let table = &tables[channel * 256..][..256];
+        let grey = on_cpu(
+            &grey,
+            &order,
+            table,
+            &GatherSpec {
+                channels: 1,
+                ..spec
+            },
+        );
+        let of_batch = batch.chunks(63).skip(channel).step_by(3);
+        let of_batch: Vec<f32> = of_batch.flatten().copied().collect();
+        assert_eq!(of_batch, grey, "channel {channel}");
+    }
+}
+
 #[test]
 fn odd_sizes_and_many_workgroups_give_the_twins_bits() {
     // 17 x 31 pixels leave the last word of an image half empty.
@@ -175,6 +253,7 @@ fn odd_sizes_and_many_workgroups_give_the_twins_bits() {
     let spec = GatherSpec {
         first: 0,
         n_images,
+        channels: 1,
         height,
         width,
         key: 5,

@@ -6,8 +6,12 @@ use std::path::Path;
 use tempfile::TempDir;
 use weft::config::Loaded;
 use weft::data::download::NoProgress;
+use weft::data::fashion_mnist::{Dataset, LabeledImages, Source, SourceKind};
+use weft::data::idx::Images;
+use weft::data::{DataConfig, Splits};
 use weft::device::DeviceChoice;
 use weft::experiment::{Experiment, SplitName};
+use weft::model::InputShape;
 use weft::run::RunFolder;
 use weft::run::checkpoints::Store;
 use weft::run::records::{self, TrainState};
@@ -58,6 +62,7 @@ pub(crate) fn handful() -> TempDir {
             .flat_map(|&at| &images.images.pixels[at * 784..][..784]);
         let few = idx::Images {
             n_images,
+            channels: 1,
             height: 28,
             width: 28,
             pixels: pixels.copied().collect(),
@@ -101,6 +106,85 @@ fn learns_by_heart(device: &str) {
             last.train_accuracy == 1.0 && last.train_loss < 0.1,
             "{device}: {model}: {last:?}"
         );
+    }
+}
+
+/// 24 colour images of 12 x 10 pixels: noise, which can be learned by heart but no other way.
+fn colour_splits() -> Splits {
+    let images = |n_images: usize, key: u64| {
+        let byte = |at: usize| (weft::random::mix(&[key, at as u64]) % 256) as u8;
+        LabeledImages {
+            images: Images {
+                n_images,
+                channels: 3,
+                height: 12,
+                width: 10,
+                pixels: (0..n_images * 360).map(byte).collect(),
+            },
+            labels: (0..n_images).map(|image| (image % 3) as u8).collect(),
+        }
+    };
+    let source = Source {
+        kind: SourceKind::Sample,
+        location: String::new(),
+        sha256: Vec::new(),
+        warning: None,
+    };
+    let dataset = Dataset {
+        train: images(24, 1),
+        test: images(6, 2),
+        class_names: ["a", "b", "c"].map(str::to_owned).to_vec(),
+        source,
+    };
+    let config = DataConfig {
+        validation_fraction: 0.0,
+        ..DataConfig::default()
+    };
+    Splits::new(dataset, &config, 1).unwrap()
+}
+
+fn learns_colour_by_heart(device: &str) {
+    for model in MODELS {
+        let toml = format!(
+            "[data]\nsource = \"sample\"\nvalidation_fraction = 0.0\nnormalization = \
+             \"standardize\"\n[model]\n{model}\n[optimizer]\nkind = \"adam\"\nlearning_rate = 0.01\n\
+             [train]\nepochs = 60\nbatch_size = 24\n[early_stopping]\npatience = 0\n"
+        );
+        let input = InputShape {
+            channels: 3,
+            height: 12,
+            width: 10,
+            n_classes: 3,
+        };
+        let experiment = Experiment {
+            splits: colour_splits(),
+            input,
+            ..experiment(&toml, device, None)
+        };
+        let (_folder, _run, state) = train(&experiment);
+        let last = state.history.last().unwrap();
+        assert!(
+            last.train_accuracy == 1.0 && last.train_loss < 0.1,
+            "{device}: {model}: {last:?}"
+        );
+    }
+}
+
+#[test]
+fn every_model_learns_colour_by_heart_on_flex() {
+    learns_colour_by_heart("cpu");
+}
+
+#[test]
+fn every_model_learns_colour_by_heart_on_ndarray() {
+    learns_colour_by_heart("ndarray");
+}
+
+#[test]
+fn every_model_learns_colour_by_heart_on_wgpu() {
+    match devices::gpu_choice() {
+        Some(device) => learns_colour_by_heart(&device),
+        None => devices::skip("every_model_learns_colour_by_heart_on_wgpu"),
     }
 }
 

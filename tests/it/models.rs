@@ -12,9 +12,16 @@ use weft::train::step::cross_entropy;
 use crate::devices;
 
 const FASHION: InputShape = InputShape {
+    channels: 1,
     height: 28,
     width: 28,
     n_classes: 10,
+};
+
+/// As FASHION, in colour.
+const COLOUR: InputShape = InputShape {
+    channels: 3,
+    ..FASHION
 };
 
 fn model(toml: &str) -> ModelConfig {
@@ -48,12 +55,39 @@ fn the_seeds_models_have_the_seeds_parameters() {
 }
 
 #[test]
-fn any_height_and_width_work() {
-    let input = InputShape {
-        height: 17,
-        width: 31,
-        n_classes: 4,
-    };
+fn colour_adds_weights_to_the_first_layer_alone() {
+    let flex = &devices::cpus()[0];
+    for (name, more) in [
+        ("softmax", 2 * 784 * 10),
+        ("cnn-1", 2 * 9 * 8),
+        ("cnn-2", 2 * 9 * 8),
+        ("mlp-tuned", 2 * 784 * 416),
+        ("cnn-tuned", 2 * 9 * 64),
+    ] {
+        let config = seed_config(name);
+        config.validate(COLOUR).unwrap();
+        let counts = [FASHION, COLOUR].map(|input| config.init(input, 1, flex).num_params());
+        assert_eq!(counts[1] - counts[0], more, "{name}");
+        let layers = config.layers(COLOUR);
+        let computed: u64 = layers.iter().map(|layer| layer.parameters).sum();
+        assert_eq!(computed, counts[1] as u64, "{name}");
+        assert_eq!(layers[0].output, 3 * 784, "{name}");
+    }
+}
+
+#[test]
+fn any_height_width_and_channels_work() {
+    for channels in [1, 3] {
+        any_shape_works(InputShape {
+            channels,
+            height: 17,
+            width: 31,
+            n_classes: 4,
+        });
+    }
+}
+
+fn any_shape_works(input: InputShape) {
     let models = [
         model("kind = \"softmax_regression\""),
         model("kind = \"mlp\"\nhidden = [8]\nbatch_norm = true\nactivation = \"gelu\""),
@@ -61,10 +95,10 @@ fn any_height_and_width_work() {
             "kind = \"cnn\"\ndense = []\n[[blocks]]\nfilters = 3\nbatch_norm = true\nactivation = \"tanh\"\n[[blocks]]\nfilters = 2\npadding = \"valid\"\nkernel = 2\npool = 3",
         ),
     ];
-    for device in devices::all("any_height_and_width_work") {
+    for device in devices::all("any_height_width_and_channels_work") {
         for config in &models {
             config.validate(input).unwrap();
-            let images = Tensor::<4>::ones([5, 1, 17, 31], &device);
+            let images = Tensor::<4>::ones([5, input.channels, 17, 31], &device);
             let logits = config
                 .init(input, 1, &device)
                 .forward(images, Mode::Inference);

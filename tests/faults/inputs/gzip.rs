@@ -19,6 +19,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 fn small() -> Vec<u8> {
     write_images(&Images {
         n_images: 2,
+        channels: 1,
         height: 1,
         width: 3,
         pixels: vec![1, 2, 3, 4, 5, 6],

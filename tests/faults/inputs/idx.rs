@@ -16,6 +16,7 @@ use crate::common::{assert_orderly, say};
 fn images() -> Vec<u8> {
     write_images(&Images {
         n_images: 3,
+        channels: 1,
         height: 2,
         width: 3,
         pixels: (0..18).collect(),
@@ -69,6 +70,7 @@ fn every_length_but_the_right_one_is_refused() {
     }
     let large = write_images(&Images {
         n_images: 1000,
+        channels: 1,
         height: 28,
         width: 28,
         pixels: vec![7; 784_000],

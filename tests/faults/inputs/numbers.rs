@@ -157,6 +157,7 @@ fn is_named_otherwise(key: &str, error: &ConfigError) -> bool {
 
 fn loaded(path: &std::path::Path, sets: &[String]) -> Result<Loaded, ConfigError> {
     let input = InputShape {
+        channels: 1,
         height: 28,
         width: 28,
         n_classes: 10,
@@ -225,6 +226,7 @@ fn train_with(accepted: &BTreeSet<(String, &str, String)>) -> usize {
         let pixels = (0..n_images * 64).map(|pixel| (pixel * 37) as u8).collect();
         let images = Images {
             n_images,
+            channels: 1,
             height: 8,
             width: 8,
             pixels,
