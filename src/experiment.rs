@@ -1,8 +1,10 @@
 //! An experiment: a config becomes splits, a model and a device, and is trained in a run folder.
 
 mod fits;
+mod loaded;
 mod resume;
 
+pub use loaded::LoadedModel;
 pub use resume::{ResumePoint, config_of, state_of};
 
 use std::path::Path;
@@ -21,6 +23,7 @@ use crate::evaluate::{self, Outcome};
 use crate::model::InputShape;
 use crate::run::RunFolder;
 use crate::run::checkpoints::{Checkpoint, sha256_hex};
+use crate::run::input::ModelInput;
 use crate::run::records::{self, Environment, Evaluation, Start, TrainState};
 use crate::train::checkpoint::Part;
 use crate::train::progress::Progress;
@@ -228,9 +231,7 @@ impl Experiment {
     /// Which checkpoint is the result, given the state of the newest one: the best epoch's, where
     /// that was asked for.
     pub fn result_step(&self, newest: &TrainState) -> u64 {
-        let restore = self.config.early_stopping.restore_best;
-        let best = newest.best.as_ref().filter(|_| restore);
-        best.map_or(newest.step, |best| best.step)
+        loaded::result_step(&self.config, newest)
     }
 
     /// Evaluates a checkpoint on a split. `on_progress` hears how many images are done, and may end it
@@ -288,9 +289,37 @@ impl Experiment {
     /// Writes what a new run folder starts with.
     pub fn describe(&self, run: &RunFolder, command_line: Vec<String>) -> Result<()> {
         self.write_environment(run, command_line)?;
+        self.model_input().write(&run.input())?;
         // Last: it is what makes the folder a run.
         records::write_text(&run.config(), &self.resolved_config()?.to_toml()?)?;
         Ok(())
+    }
+
+    /// What the model takes and gives, for whoever uses it without the data.
+    pub fn model_input(&self) -> ModelInput {
+        let statistics = self.splits.normalization(self.config.data.normalization);
+        ModelInput {
+            schema: ModelInput::SCHEMA,
+            height: self.input.height,
+            width: self.input.width,
+            channels: self.input.channels,
+            class_names: self.splits.dataset.class_names.clone(),
+            mean: statistics.iter().map(|channel| channel.mean).collect(),
+            deviation: statistics.iter().map(|channel| channel.deviation).collect(),
+            background: self.splits.background(),
+            data_sha256: self.data_sha256(),
+        }
+    }
+
+    /// Writes input.json if it is missing, damaged or of other data: a run of an earlier weft has none.
+    /// Returns whether it was written.
+    pub fn mend_input(&self, run: &RunFolder) -> Result<bool> {
+        let found = ModelInput::read(&run.input());
+        let is_right = found.is_ok_and(|found| found.data_sha256 == self.data_sha256());
+        if !is_right {
+            self.model_input().write(&run.input())?;
+        }
+        Ok(!is_right)
     }
 
     /// Writes environment.json.

@@ -9,6 +9,7 @@ use crate::config::{ExperimentConfig, Loaded};
 use crate::experiment::{config_of, state_of};
 use crate::run::RunFolder;
 use crate::run::checkpoints::{Checkpoint, Pointer, Store};
+use crate::run::input::ModelInput;
 use crate::run::records::{self, Environment, EpochRow, Evaluation, TrainState};
 
 /// How a check came out.
@@ -99,6 +100,7 @@ pub fn check(run: &RunFolder) -> Findings {
 
     let store = Store::new(&run.root);
     check_checkpoints(&store, &mut findings);
+    check_input(run, &mut findings);
     if let Some((checkpoint, state)) = findings.newest.clone() {
         check_pointers(&store, &state, &mut findings);
         if let Ok(config) = &config {
@@ -183,6 +185,30 @@ fn check_checkpoint(store: &Store, step: u64) -> Result<(Checkpoint, TrainState)
         ));
     }
     Ok((checkpoint, state))
+}
+
+/// input.json: whole, and of the data that the checkpoints were trained on.
+fn check_input(run: &RunFolder, findings: &mut Findings) {
+    if !run.input().exists() {
+        let what = "there is none: an earlier weft began this run; `weft evaluate` adds it, for `weft predict`";
+        return findings.add(Verdict::Note, "input.json", what);
+    }
+    let newest = findings.newest.as_ref();
+    let data_sha256 = newest.map(|(checkpoint, _)| checkpoint.manifest.data_sha256.clone());
+    let checked = match ModelInput::read(&run.input()) {
+        Err(error) => Err(error.into()),
+        Ok(input) if data_sha256.is_some_and(|it| it != input.data_sha256) => Err(anyhow!(
+            "it is of other data than the newest checkpoint was trained on"
+        )),
+        Ok(input) => Ok(format!(
+            "{} x {} x {} pixels, {} classes, SHA-256 right",
+            input.channels,
+            input.height,
+            input.width,
+            input.class_names.len()
+        )),
+    };
+    findings.add_result("input.json", checked);
 }
 
 fn check_pointers(store: &Store, state: &TrainState, findings: &mut Findings) {

@@ -63,6 +63,7 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     };
     let checkpoint = Store::new(&run.root).load(step)?;
     experiment.check_made(&checkpoint)?;
+    experiment.mend_input(&run)?;
 
     let progress = Progress::new(Verbosity::Normal, 0, None);
     progress.start_evaluation(split.as_str(), experiment.n_images(split));

@@ -74,6 +74,9 @@ pub(super) fn run(args: ResumeArgs) -> Result<ExitCode> {
         warn("warning: environment.json is damaged or gone; it is written anew");
         experiment.write_environment(&run, std::env::args().collect())?;
     }
+    if experiment.mend_input(&run)? {
+        warn("warning: input.json was damaged or gone; it is written anew");
+    }
     shown.introduce(&experiment, &run);
     match &point {
         Some(point) => {

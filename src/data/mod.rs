@@ -4,6 +4,7 @@ pub mod download;
 pub mod epoch_order;
 pub mod fashion_mnist;
 pub mod idx;
+pub mod image_file;
 pub mod loader;
 pub mod split;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use fashion_mnist::{Dataset, LabeledImages, Source};
 
 use crate::kernels::gather_batch::{Augmentation, table};
+use crate::run::input::Background;
 
 /// The `[data]` section.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,11 +129,34 @@ impl Splits {
 
     /// The f32 bits of each byte under a normalisation, 256 for each channel.
     pub fn table(&self, normalization: Normalization) -> Vec<i32> {
-        let tables = self.statistics.iter().map(|channel| match normalization {
-            Normalization::Unit => table(0.0, 1.0),
-            Normalization::Standardize => table(channel.mean, channel.deviation),
-        });
-        tables.flatten().collect()
+        let channels = self.normalization(normalization).into_iter();
+        channels
+            .flat_map(|channel| table(channel.mean, channel.deviation))
+            .collect()
+    }
+
+    /// For each channel what is subtracted, and what the rest is divided by, after a byte was divided
+    /// by 255.
+    pub fn normalization(&self, normalization: Normalization) -> Vec<Statistics> {
+        let unit = Statistics {
+            mean: 0.0,
+            deviation: 1.0,
+        };
+        match normalization {
+            Normalization::Unit => vec![unit; self.statistics.len()],
+            Normalization::Standardize => self.statistics.clone(),
+        }
+    }
+
+    /// The background that the training images have in common, if they are grey and have one.
+    pub fn background(&self) -> Option<Background> {
+        let images = &self.dataset.train.images;
+        if images.channels != 1 {
+            return None;
+        }
+        let indices = self.split.train.iter();
+        let pixels = indices.map(|&index| images.image(index as usize));
+        image_file::common_background(pixels, images.height, images.width)
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod atomic;
 pub mod checkpoints;
 pub mod disk;
+pub mod input;
 pub mod records;
 
 use std::fs::{self, File, TryLockError};
@@ -114,6 +115,11 @@ impl RunFolder {
     #[must_use]
     pub fn evaluation(&self) -> PathBuf {
         self.root.join("evaluation.json")
+    }
+
+    #[must_use]
+    pub fn input(&self) -> PathBuf {
+        self.root.join("input.json")
     }
 
     #[must_use]
