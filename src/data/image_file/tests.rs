@@ -29,7 +29,9 @@ fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
 
 fn rgb(width: u32, height: u32) -> DynamicImage {
     let pixels = gradient(width as usize, height as usize, 3);
-    image::RgbImage::from_raw(width, height, pixels).unwrap().into()
+    image::RgbImage::from_raw(width, height, pixels)
+        .unwrap()
+        .into()
 }
 
 #[test]
@@ -53,7 +55,11 @@ fn a_grey_picture_of_the_right_size_passes_byte_for_byte() {
         let fitted = fit(&picture, 28, 28, 1, 0);
         assert_eq!(fitted == pixels, exact, "{format:?}");
         // JPEG is not exact, but not far.
-        let farthest = fitted.iter().zip(&pixels).map(|(a, b)| a.abs_diff(*b)).max();
+        let farthest = fitted
+            .iter()
+            .zip(&pixels)
+            .map(|(a, b)| a.abs_diff(*b))
+            .max();
         assert!(farthest.unwrap() < 120, "{format:?}");
     }
 }
