@@ -131,7 +131,7 @@ pub struct VerifyArgs {
     /// Train the run again, kill that once, resume it, and compare every byte (CPU runs only)
     #[arg(long)]
     pub exact: bool,
-    /// Folder with the four IDX files of the data set, plain or .gz [default: $WEFT_DATA]
+    /// Folder of the data set: four IDX files, plain or .gz, or a folder of images for each class [default: $WEFT_DATA]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 }
@@ -144,7 +144,7 @@ pub struct PlaceArgs {
     /// auto takes the best hardware GPU, else the CPU. Software adapters are used only when named.
     #[arg(long)]
     pub device: Option<String>,
-    /// Folder with the four IDX files of the data set, plain or .gz [default: $WEFT_DATA]
+    /// Folder of the data set: four IDX files, plain or .gz, or a folder of images for each class [default: $WEFT_DATA]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 }
@@ -217,7 +217,7 @@ pub struct DataArgs {
     /// Change a key of the config, such as --set data.source=sample; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub assignments: Vec<String>,
-    /// Folder with the four IDX files of the data set, plain or .gz [default: $WEFT_DATA]
+    /// Folder of the data set: four IDX files, plain or .gz, or a folder of images for each class [default: $WEFT_DATA]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 }

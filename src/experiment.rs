@@ -14,10 +14,10 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use crate::config::{ExperimentConfig, Loaded};
-use crate::data::Splits;
 use crate::data::download;
-use crate::data::fashion_mnist::{self, LabeledImages, Lookup};
+use crate::data::fashion_mnist::{LabeledImages, Lookup};
 use crate::data::loader::{HostSplit, ResidentSplit};
+use crate::data::{self, Splits};
 use crate::device::{self, Selected};
 use crate::evaluate::predictions::CALIBRATION_BINS;
 use crate::evaluate::{self, Outcome};
@@ -74,7 +74,7 @@ pub fn load_splits(
     progress: &mut dyn download::Progress,
 ) -> Result<Splits> {
     let lookup = Lookup::standard(&config.data.source, data_dir);
-    let dataset = fashion_mnist::load(&lookup, progress)?;
+    let dataset = data::load(&config.data, config.seed, &lookup, progress)?;
     Ok(Splits::new(dataset, &config.data, config.seed)?)
 }
 

@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::{data_dir, download_bar::DownloadBar, say, warn};
 use crate::cli::DataArgs;
 use crate::config::Loaded;
+use crate::data::image_folder::{ImageSet, color_name};
 use crate::data::{Splits, Statistics};
 use crate::experiment::load_splits;
 use crate::train::progress::thousands;
@@ -24,11 +25,13 @@ pub(super) fn run(args: &DataArgs) -> Result<ExitCode> {
     let (height, width) = (images.height, images.width);
     say(&format!(
         "images   {height} x {width} pixels, {}, one byte each",
-        match images.channels {
-            1 => "grey",
-            _ => "RGB",
-        }
+        color_name(images.channels)
     ));
+    if let Some(set) = &source.images {
+        for line in files(set) {
+            say(&line);
+        }
+    }
     for line in statistics(&splits) {
         say(&line);
     }
@@ -40,6 +43,24 @@ pub(super) fn run(args: &DataArgs) -> Result<ExitCode> {
         warn(&format!("\nWARNING: {warning}"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was made of a folder of images.
+fn files(set: &ImageSet) -> Vec<String> {
+    let parts = match set.parts.is_empty() {
+        true => "one set".to_owned(),
+        false => set.parts.join(", "),
+    };
+    let mut lines = vec![format!(
+        "files    {} in {parts}; {} fitted from another size, {} left out",
+        thousands(set.n_files as u64),
+        thousands(set.n_fitted as u64),
+        thousands(set.n_skipped as u64)
+    )];
+    if let Some(cache) = &set.cache {
+        lines.push(format!("cache    {cache}"));
+    }
+    lines
 }
 
 /// A line per channel.

@@ -112,6 +112,7 @@ impl Loaded {
             part,
             "0.2 keeps a fifth of the training images",
         )?;
+        checks.image_folder(&config.data)?;
         checks.augmentation(&config.augmentation)?;
         checks.train(&config.train)?;
         checks.optimizer(&config.optimizer)?;
@@ -190,6 +191,24 @@ impl Checks<'_> {
     fn fraction(&self, key: &str, value: f64) -> Result<(), ConfigError> {
         let holds = is_fraction(value);
         self.that(holds, key, shown(value), IS_FRACTION, "0.0 switches it off")
+    }
+
+    fn image_folder(&self, config: &DataConfig) -> Result<(), ConfigError> {
+        self.that(
+            config.size.is_usable(),
+            "data.size",
+            config.size,
+            "sides go from 1 to 1024 pixels",
+            "use a side such as 64, or [height, width], or \"auto\"",
+        )?;
+        let fraction = config.test_fraction;
+        self.that(
+            fraction > 0.0 && fraction < 1.0,
+            "data.test_fraction",
+            fraction,
+            "it must be above 0 and below 1",
+            "0.1 sets a tenth of the images aside",
+        )
     }
 
     fn augmentation(&self, config: &AugmentationConfig) -> Result<(), ConfigError> {
@@ -331,6 +350,8 @@ impl ExperimentConfig {
             name: defaults.name,
             data: DataConfig {
                 source: defaults.data.source,
+                // Which images there are then is told by their checksum.
+                skip_bad: defaults.data.skip_bad,
                 ..self.data.clone()
             },
             train: TrainConfig {

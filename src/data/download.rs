@@ -32,6 +32,8 @@ pub trait Progress {
     fn finish(&mut self);
     /// An attempt failed and another follows, at this mirror or the next.
     fn retry(&mut self, reason: &str);
+    /// Work on `n_images` image files begins: "reading" or "converting". `advance` then counts images.
+    fn stage(&mut self, _what: &str, _n_images: u64) {}
 }
 
 pub struct NoProgress;

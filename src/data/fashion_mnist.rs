@@ -4,14 +4,16 @@
 //! it looked. What Fashion-MNIST is, its SHA-256 decides, not the folder's name.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 pub use self::error::{DataError, Tried};
 pub use self::folder::{Dataset, FileSha256, LabeledImages, Source, SourceKind};
 
 use self::error::list;
-use self::folder::{Wanted, assemble, find_file, load_folder, raw_file};
+use self::folder::{Wanted, assemble, find_file, idx_file, load_folder, raw_file};
 use super::download::{self, DownloadError};
+use super::image_folder::{self, ImageFolderError};
 
 mod error;
 mod folder;
@@ -71,6 +73,8 @@ pub struct Lookup<'a> {
     /// `--data` or `WEFT_DATA`: for `auto` and `fashion-mnist`, the only place looked in.
     pub data_dir: Option<&'a Path>,
     pub cache_dir: PathBuf,
+    /// weft's own cache folder, for converted images of folders that cannot be written.
+    pub cache_root: PathBuf,
     pub system_dir: PathBuf,
     pub mirrors: Vec<String>,
     pub download: bool,
@@ -80,12 +84,7 @@ impl<'a> Lookup<'a> {
     /// The usual places, as `WEFT_CACHE`, `WEFT_MIRRORS` (commas between) and `WEFT_OFFLINE`
     /// change them.
     pub fn standard(request: &'a str, data_dir: Option<&'a Path>) -> Self {
-        let set = |name| env::var_os(name).filter(|value| !value.is_empty());
-        let cache = set("WEFT_CACHE").map(PathBuf::from);
-        // Without a home folder the working folder is the one place surely the user's own.
-        let cache = cache
-            .or_else(|| Some(dirs::cache_dir()?.join("weft")))
-            .unwrap_or_else(|| ".weft-cache".into());
+        let cache = cache_root();
         let mirrors = match set("WEFT_MIRRORS") {
             Some(urls) => urls
                 .to_string_lossy()
@@ -99,10 +98,61 @@ impl<'a> Lookup<'a> {
             request,
             data_dir,
             cache_dir: cache.join("fashion-mnist"),
+            cache_root: cache,
             system_dir: SYSTEM_DIR.into(),
             mirrors,
             download: set("WEFT_OFFLINE").is_none_or(|value| value == "0"),
         }
+    }
+}
+
+/// A variable of the environment that is set and not empty.
+fn set(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// weft's own cache folder.
+pub fn cache_root() -> PathBuf {
+    let cache = set("WEFT_CACHE").map(PathBuf::from);
+    // Without a home folder the working folder is the one place surely the user's own.
+    cache
+        .or_else(|| Some(dirs::cache_dir()?.join("weft")))
+        .unwrap_or_else(|| ".weft-cache".into())
+}
+
+impl Lookup<'_> {
+    /// The folder that was named, if it holds images and no IDX files.
+    pub(super) fn image_folder(&self) -> Result<Option<&Path>, ImageFolderError> {
+        let folder = match (self.request, self.data_dir) {
+            ("auto", Some(folder)) => folder,
+            (request, _) if KEYWORDS.contains(&request) => return Ok(None),
+            (folder, _) => Path::new(folder),
+        };
+        if !folder.is_dir() {
+            return Ok(None);
+        }
+        match (idx_file(folder), image_folder::sign_of_images(folder)?) {
+            (_, None) => Ok(None),
+            (None, Some(_)) => Ok(Some(folder)),
+            (Some(idx), Some(class)) => Err(ImageFolderError::Both {
+                folder: folder.to_owned(),
+                idx,
+                class,
+            }),
+        }
+    }
+
+    /// `--data` says nothing new to a request that names its data itself; silence would hide that.
+    pub(super) fn warning_if_unused(&self) -> Option<String> {
+        let unused = |folder: &&Path| *folder != Path::new(self.request);
+        let folder = self.data_dir.filter(unused)?;
+        (self.request != "auto").then(|| {
+            format!(
+                "{} is not used, since data.source is {:?}\nhint: set data.source to \"auto\"",
+                folder.display(),
+                self.request
+            )
+        })
     }
 }
 
@@ -127,18 +177,8 @@ pub fn load(lookup: &Lookup, progress: &mut dyn download::Progress) -> Result<Da
     }
 }
 
-/// `--data` says nothing new to a request that names its data itself; silence would hide that.
 fn warn_if_unused(mut dataset: Dataset, lookup: &Lookup) -> Dataset {
-    if let Some(folder) = lookup
-        .data_dir
-        .filter(|folder| *folder != Path::new(lookup.request))
-    {
-        dataset.source.warning = Some(format!(
-            "{} is not used, since data.source is {:?}\nhint: set data.source to \"auto\"",
-            folder.display(),
-            lookup.request
-        ));
-    }
+    dataset.source.warning = lookup.warning_if_unused();
     dataset
 }
 

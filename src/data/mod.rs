@@ -5,12 +5,14 @@ pub mod epoch_order;
 pub mod fashion_mnist;
 pub mod idx;
 pub mod image_file;
+pub mod image_folder;
 pub mod loader;
 pub mod split;
 
 use serde::{Deserialize, Serialize};
 
-use fashion_mnist::{Dataset, LabeledImages, Source};
+use fashion_mnist::{DataError, Dataset, LabeledImages, Lookup, Source};
+use image_folder::{Color, Size};
 
 use crate::kernels::gather_batch::{Augmentation, table};
 use crate::run::input::Background;
@@ -19,8 +21,17 @@ use crate::run::input::Background;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// `"auto"`, `"fashion-mnist"`, `"sample"`, or a directory in MNIST's format.
+    /// `"auto"`, `"fashion-mnist"`, `"sample"`, or a directory: in MNIST's format, or with a folder of
+    /// images for each class.
     pub source: String,
+    /// What image files are fitted to.
+    pub size: Size,
+    /// The channels that image files are read as.
+    pub color: Color,
+    /// Whether to go on without image files that cannot be used.
+    pub skip_bad: bool,
+    /// Part of the images that is set aside for the test, in (0, 1), where the set has no test split.
+    pub test_fraction: f64,
     /// Part of the training images that validates, in [0, 1); each class gives the same part.
     pub validation_fraction: f64,
     /// How a byte becomes a number.
@@ -58,10 +69,61 @@ impl Default for DataConfig {
     fn default() -> Self {
         Self {
             source: "auto".to_owned(),
+            size: Size::Auto,
+            color: Color::Auto,
+            skip_bad: false,
+            test_fraction: 0.1,
             validation_fraction: 0.2,
             normalization: Normalization::Unit,
         }
     }
+}
+
+/// Finds the images of a config, checked, so that a trainer can rely on every count and label.
+pub fn load(
+    config: &DataConfig,
+    seed: u64,
+    lookup: &Lookup,
+    progress: &mut dyn download::Progress,
+) -> Result<Dataset, DataError> {
+    let Some(folder) = lookup.image_folder()? else {
+        let dataset = fashion_mnist::load(lookup, progress)?;
+        check_unfitted(config, &dataset)?;
+        return Ok(dataset);
+    };
+    let options = image_folder::Options {
+        folder,
+        size: config.size,
+        color: config.color,
+        test_fraction: config.test_fraction,
+        seed,
+        skip_bad: config.skip_bad,
+        cache_root: &lookup.cache_root,
+    };
+    let mut dataset = image_folder::load(&options, progress)?;
+    if let Some(unused) = lookup.warning_if_unused() {
+        let found = dataset.source.warning.take();
+        let all = found.map_or(unused.clone(), |found| format!("{found}\n{unused}"));
+        dataset.source.warning = Some(all);
+    }
+    Ok(dataset)
+}
+
+/// IDX files are taken as they are: a config that wants them otherwise is not followed in silence.
+fn check_unfitted(config: &DataConfig, dataset: &Dataset) -> Result<(), DataError> {
+    let (height, width) = (dataset.train.images.height, dataset.train.images.width);
+    let (key, value) = match (config.size.allows(height, width), config.color) {
+        (false, _) => ("size", config.size.to_string()),
+        (_, Color::Rgb) => ("color", "\"rgb\"".to_owned()),
+        _ => return Ok(()),
+    };
+    Err(DataError::NotFitted {
+        key,
+        value,
+        what: dataset.source.title(),
+        height,
+        width,
+    })
 }
 
 impl AugmentationConfig {
@@ -100,7 +162,10 @@ impl Splits {
     ) -> Result<Self, split::SplitError> {
         let n_classes = dataset.class_names.len();
         let labels = &dataset.train.labels;
-        let split = split::stratified(labels, n_classes, config.validation_fraction, seed)?;
+        let split = match &dataset.validation {
+            Some(validation) => split::Split::without(labels.len() as u32, validation),
+            None => split::stratified(labels, n_classes, config.validation_fraction, seed)?,
+        };
         let statistics = statistics(&dataset.train, &split.train);
         Ok(Self {
             dataset,

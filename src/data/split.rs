@@ -13,6 +13,19 @@ pub struct Split {
     pub validation: Vec<u32>,
 }
 
+impl Split {
+    /// All of `0..n_images` but those that validate train.
+    pub(super) fn without(n_images: u32, validation: &[u32]) -> Self {
+        let mut validation = validation.to_vec();
+        validation.sort_unstable();
+        let is_train = |index: &u32| validation.binary_search(index).is_err();
+        Self {
+            train: (0..n_images).filter(is_train).collect(),
+            validation,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SplitError {
     #[error("the validation fraction is {0:?}\nhint: give a number from 0 up to, not including, 1")]

@@ -59,6 +59,7 @@ fn lookup<'a>(request: &'a str, root: &Path) -> Lookup<'a> {
         request,
         data_dir: None,
         cache_dir: root.join("cache"),
+        cache_root: root.to_owned(),
         system_dir: root.join("system"),
         mirrors: Vec::new(),
         download: false,

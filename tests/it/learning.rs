@@ -129,10 +129,12 @@ fn colour_splits() -> Splits {
         location: String::new(),
         sha256: Vec::new(),
         warning: None,
+        images: None,
     };
     let dataset = Dataset {
         train: images(24, 1),
         test: images(6, 2),
+        validation: None,
         class_names: ["a", "b", "c"].map(str::to_owned).to_vec(),
         source,
     };

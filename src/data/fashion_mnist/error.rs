@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::folder::{CLASSES_FILE, MAX_CLASSES};
 use super::{FILES, HOW_TO_GET_IT};
 use crate::data::idx::IdxError;
+use crate::data::image_folder::ImageFolderError;
 
 const HOW_TO_REPAIR: &str =
     "hint: replace the file with a whole copy (weft fetches anew what is deleted from its cache)";
@@ -17,7 +18,7 @@ pub enum DataError {
     #[error("{}: no such data folder\nhint: {hint}", .path.display())]
     NoFolder { path: PathBuf, hint: String },
     #[error(
-        "{}: missing {}\nhint: a data folder holds {}, each plain or .gz",
+        "{}: missing {}\nhint: a data folder holds {}, each plain or .gz; or a folder of images for each class",
         .folder.display(), .files.join(", "), FILES.map(|(name, _)| name).join(", ")
     )]
     Missing { folder: PathBuf, files: Vec<String> },
@@ -57,6 +58,19 @@ pub enum DataError {
         path: PathBuf,
         train: (usize, usize),
         test: (usize, usize),
+    },
+    #[error(transparent)]
+    Images(#[from] ImageFolderError),
+    #[error(
+        "`data.{key}` is {value}, but {what} has images of {height} x {width} pixels, grey, and only image \
+         files are fitted\nhint: leave data.{key} = \"auto\""
+    )]
+    NotFitted {
+        key: &'static str,
+        value: String,
+        what: String,
+        height: usize,
+        width: usize,
     },
     #[error("Fashion-MNIST was not found; looked in{}\n{HOW_TO_GET_IT}", list(.tried))]
     NotFound { tried: Vec<Tried> },

@@ -9,8 +9,15 @@ use serde::{Deserialize, Serialize};
 use super::{CLASS_NAMES, DataError, FILES, KEYWORDS};
 use crate::data::download::sha256_hex;
 use crate::data::idx::{self, Images};
+use crate::data::image_folder::{ImageSet, color_name};
 
 pub(super) const CLASSES_FILE: &str = "classes.txt";
+/// The first of MNIST's files that a folder has.
+pub(super) fn idx_file(folder: &Path) -> Option<String> {
+    let path = FILES.iter().find_map(|(name, _)| find_file(folder, name))?;
+    Some(path.file_name()?.to_string_lossy().into_owned())
+}
+
 pub(super) const MAX_CLASSES: usize = 256;
 /// 4 KiB a name: what is longer lists no names.
 const MOST_NAMES_BYTES: u64 = 1 << 20;
@@ -26,6 +33,8 @@ pub struct LabeledImages {
 pub struct Dataset {
     pub train: LabeledImages,
     pub test: LabeledImages,
+    /// Which of the training images validate, where the set itself says so.
+    pub validation: Option<Vec<u32>>,
     pub class_names: Vec<String>,
     pub source: Source,
 }
@@ -40,6 +49,9 @@ pub struct Source {
     /// Set when the data is not what was hoped for; may have several lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
+    /// Of a folder of images: what was made of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<ImageSet>,
 }
 
 impl Source {
@@ -49,6 +61,16 @@ impl Source {
             SourceKind::FashionMnist => format!("Fashion-MNIST from {}", self.location),
             SourceKind::Sample => "embedded sample of Fashion-MNIST".to_owned(),
             SourceKind::Directory => format!("the set in {}", self.location),
+            SourceKind::ImageFolder => match &self.images {
+                None => format!("the images in {}", self.location),
+                Some(set) => format!(
+                    "the images in {}, {} x {} {}",
+                    self.location,
+                    set.height,
+                    set.width,
+                    color_name(set.channels)
+                ),
+            },
         }
     }
 
@@ -70,6 +92,8 @@ pub enum SourceKind {
     Sample,
     /// Any other data set in MNIST's format.
     Directory,
+    /// Image files, with a folder for each class.
+    ImageFolder,
 }
 
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
@@ -264,10 +288,12 @@ pub(super) fn assemble(
         location,
         sha256,
         warning: None,
+        images: None,
     };
     Ok(Dataset {
         train,
         test,
+        validation: None,
         class_names,
         source,
     })
