@@ -1,8 +1,8 @@
 // Charts as SVG, drawn anew at each width. A reader lies over each: pointer, touch and arrow keys walk
 // through its stops, and a screen reader hears their values.
 
-const MARGIN = { left: 56, right: 14, top: 14, bottom: 34 };
-const HEIGHT = 230;
+const MARGIN = { left: 56, right: 14, top: 24, bottom: 34 };
+const HEIGHT = 240;
 
 function niceTicks(low, high, most) {
   const raw = (high - low) / most || 1;
@@ -221,12 +221,12 @@ class LineChart {
 
   bestMark(scale) {
     const x = scale.x(this.best);
-    const anchor = x > scale.right - 60 ? 'end' : 'start';
+    const near = x > scale.right - 20 ? 'end' : 'middle';
     return svg(
       'g',
       { class: 'best' },
       svg('line', { x1: x, x2: x, y1: MARGIN.top, y2: scale.bottom }),
-      svg('text', { x: anchor === 'end' ? x - 5 : x + 5, y: MARGIN.top + 8, 'text-anchor': anchor }, 'best'),
+      svg('text', { x: near === 'end' ? scale.right : x, y: MARGIN.top - 6, 'text-anchor': near }, 'best'),
     );
   }
 

@@ -1,6 +1,7 @@
 // The confusion matrix as a grid: arrow keys walk, Enter or a click shows the images of a cell.
 
-const PAGE = 12;
+// Images that are shown at once.
+const atOnce = () => (window.innerWidth < 700 ? 4 : 12);
 
 class MatrixGrid {
   constructor(run, table, place, tools) {
@@ -141,18 +142,18 @@ class MatrixGrid {
       isRight ? ' recognised' : ' taken for ',
       isRight ? null : bdi(predictedName),
     );
-    const list = el('div', { class: 'photos' });
+    const list = el('div', { class: 'photos', role: 'region', 'aria-label': 'Images of the cell' });
     const shown = el('p', { class: 'note' });
     const more = el('button', { type: 'button' });
     const add = () => {
       const from = list.children.length;
-      list.append(...photos.slice(from, from + PAGE).map((photo) => photoCard(this.run, photo, 12)));
+      list.append(...photos.slice(from, from + atOnce()).map((photo) => photoCard(this.run, photo, 12)));
       const now = list.children.length;
       const text = n === 0 ? 'No image.' : `Showing ${now} of ${show.count(n)}, the highest loss first.`;
       const rest = now === photos.length && now < n ? ' The others are not part of this page.' : '';
       shown.textContent = this.run.images_missing && n > 0 ? this.run.images_missing : text + rest;
       more.hidden = now >= photos.length;
-      more.textContent = `Show ${Math.min(PAGE, photos.length - now)} more`;
+      more.textContent = `Show ${Math.min(atOnce(), photos.length - now)} more`;
     };
     more.addEventListener('click', () => {
       const next = list.children.length;
@@ -164,6 +165,7 @@ class MatrixGrid {
     add();
     const signs = photos.length > 0 ? keyToSigns() : null;
     this.place.replaceChildren(title, ...[shown, signs, list, more].filter(Boolean));
+    watchScrolling(list);
     if (asked) this.status.textContent = `${this.words(row, column)}. ${shown.textContent}`;
   }
 }

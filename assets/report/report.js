@@ -130,7 +130,13 @@ function startRun(run) {
   const root = document.getElementById(run.id) ?? document;
   curves(run, root);
   const figure = root.querySelector('[data-chart="calibration"]');
-  if (figure) new CalibrationChart(figure, run.bins);
+  if (figure) {
+    legend(figure, [
+      { name: 'accuracy', mark: 's-amount' },
+      { name: 'gap to the confidence', mark: 's-gap' },
+    ]);
+    new CalibrationChart(figure, run.bins);
+  }
   if (part('matrix')) new MatrixGrid(run, part('matrix'), part('cell'), part('matrix-tools'));
   if (part('worst')) worst(run, part('worst'));
   if (part('samples')) samples(run, part('samples'));
