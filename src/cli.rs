@@ -42,6 +42,11 @@ pub enum Command {
     /// The file takes pixels in [0, 1] and carries class names and config. It needs neither weft nor
     /// the data set.
     Export(ExportArgs),
+    /// Write one page about a run, or about several beside each other
+    ///
+    /// report.html holds everything: it opens from disk and loads nothing. It may be made while the run
+    /// trains; `[report]` in the config has it made by the training.
+    Report(ReportArgs),
     /// Check a run folder: checksums of every checkpoint, results.csv, that best and last are there
     ///
     /// With --exact it also trains the run again from its config, killed once on the way, and
@@ -94,7 +99,7 @@ pub struct ResumeArgs {
     /// Change a key of the run's config from here on, such as --set early_stopping.patience=20
     ///
     /// What may change: train.epochs, train.on_divergence, train.evaluation_batch_size,
-    /// checkpoint.every_minutes, and early_stopping but for its monitor. All else fixes the weights.
+    /// checkpoint.every_minutes, report, and early_stopping but for its monitor. All else fixes the weights.
     /// The change is kept in the run's config.toml and in its checkpoints.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub assignments: Vec<String>,
@@ -207,6 +212,23 @@ pub enum EvaluationSplit {
     Test,
     /// The images that early stopping looked at
     Validation,
+}
+
+/// Arguments of `weft report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Run folders, such as runs/quickstart
+    #[arg(required = true, value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
+    /// The file to write [default: RUN/report.html for one run, report.html here for several]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Replace the file even if it is not a page that weft wrote
+    #[arg(long)]
+    pub force: bool,
+    /// Folder with the data set that the runs were trained on [default: where they found it]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
 }
 
 /// Arguments of `weft data`.

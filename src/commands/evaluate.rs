@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-use super::{data_dir, download_bar::DownloadBar, first_line, say, warn};
+use super::{data_dir, download_bar::DownloadBar, first_line, report, say, warn};
 use crate::cli::{EvaluateArgs, EvaluationSplit};
 use crate::config::Loaded;
 use crate::device::DeviceChoice;
@@ -93,6 +93,9 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     say(outcome.confusion.matrix_text(names).trim_end());
     if split == SplitName::Test && step == result {
         experiment.write_evaluation(&run, &outcome, &checkpoint, split)?;
+        if let Some(report) = report::after(&experiment, &run) {
+            say(&format!("\nreport {}", report.display()));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

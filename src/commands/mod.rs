@@ -6,6 +6,7 @@ mod download_bar;
 mod evaluate;
 mod export;
 pub mod failure;
+mod report;
 mod resume;
 mod signals;
 mod train;
@@ -33,6 +34,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Resume(args) => resume::run(args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Data(args) => data::run(&args),
         Command::Devices => {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail, ensure};
 
-use super::{first_line, say, signals, warn};
+use super::{first_line, report as page, say, signals, warn};
 use crate::cli::{DisplayArgs, DrillArgs};
 use crate::config::ExperimentConfig;
 use crate::device::{self, Selected};
@@ -119,6 +119,7 @@ pub(super) fn train_and_report(
         )
     });
     let progress = Progress::new(shown.verbosity, experiment.config.train.epochs, warming_up);
+    page::while_training(experiment, run, &progress)?;
     let dashboard = shown.verbosity == Verbosity::Dashboard;
     let (ended, state) = experiment.train(run, resume, progress, dashboard, stop.clone())?;
 
@@ -262,8 +263,12 @@ fn report(
     }
     let root = run.root.display();
     let more = experiment.config.train.epochs.saturating_mul(2);
+    shown.say("");
+    if let Some(report) = page::after(experiment, run) {
+        shown.say(&format!("report {}", report.display()));
+    }
     shown.say(&format!(
-        "\nnext   weft evaluate {root}    weft resume {root} --epochs {more}"
+        "next   weft evaluate {root}    weft resume {root} --epochs {more}"
     ));
     Ok(())
 }

@@ -12,6 +12,7 @@ use crate::data::{AugmentationConfig, DataConfig};
 use crate::device::DeviceChoice;
 use crate::model::layers::{IS_FRACTION, is_fraction};
 use crate::model::{InputShape, ModelConfig, cnn::CnnConfig};
+use crate::report::ReportConfig;
 use crate::run::records::Change;
 use crate::run::{self, checkpoints::sha256_hex};
 use crate::train::TrainConfig;
@@ -48,6 +49,8 @@ pub struct ExperimentConfig {
     pub early_stopping: EarlyStoppingConfig,
     /// When to save.
     pub checkpoint: CheckpointConfig,
+    /// What is drawn and written for people.
+    pub report: ReportConfig,
 }
 
 impl Default for ExperimentConfig {
@@ -63,6 +66,7 @@ impl Default for ExperimentConfig {
             train: TrainConfig::default(),
             early_stopping: EarlyStoppingConfig::default(),
             checkpoint: CheckpointConfig::default(),
+            report: ReportConfig::default(),
         }
     }
 }
@@ -128,7 +132,9 @@ impl Loaded {
         let min_delta = config.early_stopping.min_delta;
         checks.not_negative("early_stopping.min_delta", min_delta)?;
         let every = config.checkpoint.every_minutes;
-        checks.not_negative("checkpoint.every_minutes", every)
+        checks.not_negative("checkpoint.every_minutes", every)?;
+        let every = config.report.every_minutes;
+        checks.not_negative("report.every_minutes", every)
     }
 }
 
@@ -342,8 +348,8 @@ impl ExperimentConfig {
     }
 
     /// What fixes the weights: everything but the name, the device, the evaluation batch size, the
-    /// number of epochs, when to stop (but for what is watched), when to save, what to do on divergence, and where the data
-    /// lies (its content has a checksum of its own). These have their defaults here.
+    /// number of epochs, when to stop (but for what is watched), when to save, what to do on divergence, what is
+    /// reported, and where the data lies (its content has a checksum of its own). These have their defaults here.
     fn fixed(&self) -> Self {
         let defaults = Self::default();
         Self {
@@ -367,6 +373,7 @@ impl ExperimentConfig {
                 ..defaults.early_stopping
             },
             checkpoint: defaults.checkpoint,
+            report: defaults.report,
             ..self.clone()
         }
     }
@@ -405,7 +412,8 @@ fn flatten(value: &toml::Value, key: String, into: &mut BTreeMap<String, String>
 }
 
 impl ExperimentConfig {
-    fn values(&self) -> Result<BTreeMap<String, String>> {
+    /// Every value by its dotted key, as TOML.
+    pub(crate) fn values(&self) -> Result<BTreeMap<String, String>> {
         let value = toml::Value::try_from(self).context("the config cannot be written as TOML")?;
         let mut values = BTreeMap::new();
         flatten(&value, String::new(), &mut values);
@@ -429,6 +437,7 @@ mod tests {
         after.train.epochs = 99;
         after.early_stopping.patience = 1;
         after.checkpoint.every_minutes = 1.0;
+        after.report.every_minutes = 5.0;
         assert_eq!(before.identity().unwrap(), after.identity().unwrap());
         let ModelConfig::Cnn(cnn) = &mut after.model else {
             unreachable!()
@@ -444,6 +453,7 @@ mod tests {
         let expected = [
             "checkpoint.every_minutes",
             "early_stopping.patience",
+            "report.every_minutes",
             "train.epochs",
         ];
         assert_eq!(free, expected);

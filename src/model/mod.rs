@@ -8,6 +8,7 @@ pub mod memory;
 pub mod mlp;
 mod size;
 pub mod softmax_regression;
+pub mod summary;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};

@@ -1,12 +1,38 @@
 //! What a run folder says, for pictures and pages. Reads records; no tensors.
 
+pub mod html;
+
 use std::fs;
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
 use crate::evaluate::predictions::Predictions;
 use crate::run::RunFolder;
 use crate::run::records::{self, Environment, EpochRow, Evaluation};
+
+/// The `[report]` section: what a training writes for people.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReportConfig {
+    /// Whether the end of a training writes report.html.
+    pub at_end: bool,
+    /// It is written while the run trains too, at the end of an epoch, when so many minutes have passed
+    /// since the last one; 0 is only at the end.
+    pub every_minutes: f64,
+    /// Whether the end of a training draws plots/.
+    pub plots: bool,
+}
+
+impl Default for ReportConfig {
+    fn default() -> Self {
+        Self {
+            at_end: true,
+            every_minutes: 0.0,
+            plots: true,
+        }
+    }
+}
 
 /// The records of a run, finished or not.
 #[derive(Clone, Debug)]
@@ -31,6 +57,14 @@ pub struct Evaluated {
 impl RunRecords {
     /// Reads a run folder; what is damaged is an error that names the file.
     pub fn read(run: &RunFolder) -> Result<Self> {
+        Ok(Self {
+            evaluated: Evaluated::read(run)?,
+            ..Self::in_training(run)?
+        })
+    }
+
+    /// The same without the test result: while a run trains, that of an earlier end says nothing.
+    pub fn in_training(run: &RunFolder) -> Result<Self> {
         let config = run.config();
         let config_toml = fs::read_to_string(&config)
             .with_context(|| format!("{} cannot be read", config.display()))?;
@@ -38,7 +72,7 @@ impl RunRecords {
             config_toml,
             environment: records::read_json(&run.environment())?,
             rows: records::read(&run.results())?,
-            evaluated: Evaluated::read(run)?,
+            evaluated: None,
             run: run.clone(),
         })
     }

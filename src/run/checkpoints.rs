@@ -16,7 +16,7 @@ pub use manifest::{Checkpoint, Damaged, Fault, FileEntry, Manifest, Meta, sha256
 use super::atomic::{self, TEMPORARY_PREFIX};
 use super::disk;
 use error::io_error;
-use manifest::{damaged, fill, is_newer, is_plain, read_whole};
+use manifest::{damaged, fill, is_newer, is_plain, read_file, read_whole};
 
 /// A folder under this name is being deleted.
 const OLD_PREFIX: &str = ".old-";
@@ -130,6 +130,14 @@ impl Store {
             });
         }
         read_whole(&folder, step)
+            .map_err(|(file, reason)| damaged(&folder, step, &file, reason).into())
+    }
+
+    /// The manifest of a checkpoint and one of its files, both verified; the others are not read.
+    pub fn load_file(&self, step: u64, name: &str) -> Result<(Manifest, Vec<u8>)> {
+        self.check_own()?;
+        let folder = self.step_folder(step);
+        read_file(&folder, step, name)
             .map_err(|(file, reason)| damaged(&folder, step, &file, reason).into())
     }
 

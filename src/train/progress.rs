@@ -50,7 +50,11 @@ struct Inner {
     last_word: Instant,
     /// Said while nothing has come back from the device yet.
     warming_up: Option<String>,
+    after_row: Option<AfterRow>,
 }
+
+/// Does something once an epoch is in results.csv; its error is shown, and ends nothing.
+type AfterRow = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// The split that is being walked through.
 struct Split {
@@ -85,6 +89,7 @@ impl Progress {
             loss: None,
             last_word: Instant::now(),
             warming_up,
+            after_row: None,
         };
         let progress = Self(Arc::new(Mutex::new(inner)));
         if verbosity == Verbosity::Normal {
@@ -125,8 +130,21 @@ impl Progress {
         self.lock().update(done);
     }
 
+    /// Has something done after each row.
+    pub fn after_row(&self, hook: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
+        self.lock().after_row = Some(Arc::new(hook));
+    }
+
     /// An epoch has ended: its row.
     pub fn row(&self, row: &EpochRow) {
+        let after_row = self.show_row(row);
+        // Without the lock: it may take a while.
+        if let Some(Err(error)) = after_row.map(|hook| hook()) {
+            self.note(&format!("warning: {error}"));
+        }
+    }
+
+    fn show_row(&self, row: &EpochRow) -> Option<AfterRow> {
         let mut inner = self.lock();
         if !inner.header_shown {
             inner.header_shown = true;
@@ -135,6 +153,7 @@ impl Progress {
         }
         let line = row_text(row);
         inner.say(&line);
+        inner.after_row.clone()
     }
 
     /// A line between the rows.

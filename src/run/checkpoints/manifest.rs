@@ -157,6 +157,20 @@ pub(super) fn read_whole(folder: &Path, step: u64) -> Result<Checkpoint, Fault> 
     })
 }
 
+/// The manifest and one file.
+pub(super) fn read_file(
+    folder: &Path,
+    step: u64,
+    name: &str,
+) -> Result<(Manifest, Vec<u8>), Fault> {
+    let manifest = read_manifest(folder, step).map_err(|reason| (MANIFEST.to_owned(), reason))?;
+    let fault = |reason| (name.to_owned(), reason);
+    let entry = manifest.files.get(name);
+    let entry = entry.ok_or_else(|| fault("is not part of it".to_owned()))?;
+    let bytes = read_verified(folder, name, entry).map_err(fault)?;
+    Ok((manifest, bytes))
+}
+
 fn read_manifest(folder: &Path, step: u64) -> Result<Manifest, String> {
     #[derive(Deserialize)]
     struct Schema {

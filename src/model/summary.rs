@@ -1,0 +1,192 @@
+//! The layers of a model for people, in the order of the forward pass: what each does, the shape that it
+//! gives, its parameters. Arithmetic on the config.
+
+use super::cnn::{BlockConfig, CnnConfig};
+use super::layers::{Activation, Padding};
+use super::mlp::MlpConfig;
+use super::{InputShape, ModelConfig};
+
+/// One layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerSummary {
+    /// Such as "convolution 3 x 3, 16 filters, padding same".
+    pub name: String,
+    /// Of one image: `[channel, height, width]` or `[unit]`.
+    pub output: Vec<usize>,
+    /// Those that are learned, and the running statistics of a batch norm.
+    pub parameters: u64,
+}
+
+impl ModelConfig {
+    /// The layers of a model for images of this shape. The config is valid.
+    pub fn layer_summaries(&self, input: InputShape) -> Vec<LayerSummary> {
+        let mut layers = Layers::new(input);
+        match self {
+            Self::SoftmaxRegression(_) => layers.flatten(),
+            Self::Mlp(config) => layers.mlp(config),
+            Self::Cnn(config) => layers.cnn(config),
+        }
+        layers.linear(input.n_classes);
+        layers.all
+    }
+}
+
+struct Layers {
+    all: Vec<LayerSummary>,
+    /// What the last layer gives.
+    shape: Vec<usize>,
+}
+
+impl Layers {
+    fn new(input: InputShape) -> Self {
+        let shape = vec![1, input.height, input.width];
+        let mut layers = Self {
+            all: Vec::new(),
+            shape,
+        };
+        layers.add("input", 0);
+        layers
+    }
+
+    fn add(&mut self, name: impl Into<String>, parameters: u64) {
+        self.all.push(LayerSummary {
+            name: name.into(),
+            output: self.shape.clone(),
+            parameters,
+        });
+    }
+
+    fn mlp(&mut self, config: &MlpConfig) {
+        self.flatten();
+        for &units in &config.hidden {
+            self.linear(units);
+            if config.batch_norm {
+                self.batch_norm(units);
+            }
+            self.add(activation(config.activation), 0);
+            self.dropout(config.dropout);
+        }
+    }
+
+    fn cnn(&mut self, config: &CnnConfig) {
+        for block in &config.blocks {
+            self.block(block);
+        }
+        self.flatten();
+        for &units in &config.dense {
+            self.linear(units);
+            self.add(activation(config.dense_activation), 0);
+            self.dropout(config.dense_dropout);
+        }
+    }
+
+    fn block(&mut self, block: &BlockConfig) {
+        let n_channels = self.shape[0];
+        let (filters, kernel) = (block.filters, block.kernel);
+        let padding = match block.padding {
+            Padding::Same => "same",
+            Padding::Valid => "valid",
+        };
+        // `validate` has shown that something is left of the image.
+        let side = |side| block.padding.output_side(side, kernel).unwrap_or(1);
+        self.shape = vec![filters, side(self.shape[1]), side(self.shape[2])];
+        // What batch norm adds makes a bias of the convolution's own redundant.
+        let bias = if block.batch_norm { 0 } else { filters };
+        let weights = product(&[n_channels, filters, kernel, kernel]);
+        self.add(
+            format!("convolution {kernel} x {kernel}, {filters} filters, padding {padding}"),
+            weights.saturating_add(bias as u64),
+        );
+        if block.batch_norm {
+            self.batch_norm(filters);
+        }
+        self.add(activation(block.activation), 0);
+        if block.pool > 1 {
+            self.shape[1] /= block.pool;
+            self.shape[2] /= block.pool;
+            self.add(format!("max pool {0} x {0}", block.pool), 0);
+        }
+        self.dropout(block.dropout);
+    }
+
+    fn flatten(&mut self) {
+        self.shape = vec![product(&self.shape) as usize];
+        self.add("flatten", 0);
+    }
+
+    fn linear(&mut self, units: usize) {
+        let weights = product(&[self.shape[0], units]);
+        self.shape = vec![units];
+        self.add("fully connected", weights.saturating_add(units as u64));
+    }
+
+    /// Scale and shift are learned, mean and variance are tracked.
+    fn batch_norm(&mut self, n_channels: usize) {
+        self.add("batch norm", 4 * n_channels as u64);
+    }
+
+    fn dropout(&mut self, probability: f64) {
+        if probability > 0.0 {
+            self.add(format!("dropout {probability}"), 0);
+        }
+    }
+}
+
+fn activation(activation: Activation) -> &'static str {
+    match activation {
+        Activation::Relu => "ReLU",
+        Activation::Tanh => "tanh",
+        Activation::Selu => "SELU",
+        Activation::Gelu => "GELU",
+    }
+}
+
+fn product(sides: &[usize]) -> u64 {
+    sides
+        .iter()
+        .fold(1, |product: u64, &side| product.saturating_mul(side as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::module::Module;
+
+    use super::*;
+
+    const INPUT: InputShape = InputShape {
+        height: 13,
+        width: 11,
+        n_classes: 3,
+    };
+
+    /// The parameters of the model that is made of the config, and the elements that it passes on.
+    fn agrees(config: &str) -> Vec<LayerSummary> {
+        let config: ModelConfig = toml::from_str(config).unwrap();
+        let layers = config.layer_summaries(INPUT);
+        let model = config.init(INPUT, 1, &crate::device::host());
+        let sum: u64 = layers.iter().map(|layer| layer.parameters).sum();
+        assert_eq!(sum, model.num_params() as u64, "{config:?}");
+        assert_eq!(layers.first().unwrap().output, [1, 13, 11]);
+        assert_eq!(layers.last().unwrap().output, [3]);
+        layers
+    }
+
+    #[test]
+    fn parameters_are_those_of_the_model() {
+        agrees("kind = \"softmax_regression\"");
+        agrees("kind = \"mlp\"\nhidden = [7, 6]\nbatch_norm = true\ndropout = 0.5");
+        agrees("kind = \"mlp\"\nhidden = []");
+        let layers = agrees(
+            "kind = \"cnn\"\ndense = [5]\ndense_dropout = 0.25\n\
+             [[blocks]]\nfilters = 4\nbatch_norm = true\npool = 2\ndropout = 0.1\n\
+             [[blocks]]\nfilters = 6\nkernel = 2\npadding = \"valid\"\npool = 1",
+        );
+        let named = |name: &str| layers.iter().find(|layer| layer.name == name).unwrap();
+        assert_eq!(named("max pool 2 x 2").output, [4, 6, 5]);
+        let conv = named("convolution 2 x 2, 6 filters, padding valid");
+        assert_eq!(conv.output, [6, 5, 4]);
+        assert_eq!(named("flatten").output, [120]);
+        assert_eq!(named("dropout 0.25").output, [5]);
+        agrees("kind = \"cnn\"");
+    }
+}

@@ -1,0 +1,322 @@
+//! report.html: one page that explains a run, or several beside each other. All its text and tables are
+//! HTML that this writes, escaped, so that it reads without a script; the script adds charts, images and
+//! what can be clicked, from JSON in the page. Nothing is loaded from anywhere, and a policy in the page
+//! says so to the browser.
+
+mod compare;
+mod data;
+mod gallery;
+mod record;
+mod result;
+mod run;
+mod saved;
+mod seed;
+mod sheet;
+mod table;
+mod text;
+mod view;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
+
+use super::RunRecords;
+use crate::data::Splits;
+use crate::run::records;
+pub use data::DataPart;
+use gallery::Gallery;
+use run::Run;
+use text::{Text, json, name};
+use view::View;
+
+/// A report is kept below this, in bytes: images are left out before that.
+pub const MOST_BYTES: usize = 4_900_000;
+/// What the images of one run take at most.
+const MOST_IMAGE_BYTES: usize = 2_500_000;
+
+const PAGE: &str = include_str!("../../assets/report/report.html");
+const STYLE: &str = include_str!("../../assets/report/report.css");
+const SCRIPT: [&str; 6] = [
+    include_str!("../../assets/report/base.js"),
+    include_str!("../../assets/report/tables.js"),
+    include_str!("../../assets/report/charts.js"),
+    include_str!("../../assets/report/photos.js"),
+    include_str!("../../assets/report/matrix.js"),
+    include_str!("../../assets/report/report.js"),
+];
+
+/// What every report begins with; a file that does not is not replaced.
+const MARK: &str = "<!doctype html>\n<!-- written by weft report -->\n";
+
+/// One run that a page is about.
+pub struct Subject<'a> {
+    /// Its records.
+    pub records: RunRecords,
+    /// What is shown of its data. None if it was not found.
+    pub data: Option<DataPart>,
+    /// The images that were predicted. None where there are none to show.
+    pub splits: Option<&'a Splits>,
+    /// What a reader should know first, such as why there are no images.
+    pub notes: Vec<String>,
+}
+
+impl<'a> Subject<'a> {
+    /// A run with the data that it was trained on, if that is what `splits` holds.
+    pub fn new(records: RunRecords, splits: Option<&'a Splits>) -> Result<Self> {
+        let (mut notes, mut splits) = (Vec::new(), splits);
+        if let Some(found) = splits
+            && let Some(difference) = difference(&records, found)
+        {
+            notes.push(format!("The images are left out: {difference}."));
+            splits = None;
+        }
+        Ok(Self {
+            data: splits
+                .map(|splits| DataPart::new(splits, true))
+                .transpose()?,
+            splits: splits.filter(|_| records.evaluated.is_some()),
+            records,
+            notes,
+        })
+    }
+}
+
+/// How data differs from what a run was trained and tested on.
+fn difference(records: &RunRecords, splits: &Splits) -> Option<String> {
+    let source = splits.source();
+    let found = source.sha256.iter().map(|file| &file.sha256);
+    let of_run = data::checksums(&records.environment.data);
+    if !of_run.iter().map(|(_, sha256)| sha256).eq(found) {
+        return Some(format!(
+            "{} does not hold the data that the run was trained on (other SHA-256)",
+            source.location
+        ));
+    }
+    let predictions = &records.evaluated.as_ref()?.predictions;
+    let labels = &splits.dataset.test.labels;
+    let same = predictions.n_images() == labels.len()
+        && (0..labels.len()).all(|image| predictions.label(image) == usize::from(labels[image]));
+    (!same).then(|| "predictions.csv is of other images".to_owned())
+}
+
+/// The page. The same records give the same bytes.
+pub fn page(subjects: &[Subject]) -> Result<String> {
+    let runs: Vec<Run> = subjects
+        .iter()
+        .zip(1..)
+        .map(|(subject, number)| Run::new(subject, number))
+        .collect::<Result<_>>()?;
+    let body = match &runs[..] {
+        [] => bail!("a report needs a run"),
+        [run] => one(run),
+        runs => several(runs)?,
+    };
+    let empty = |_| Gallery::default();
+    let bare = json(&View::new(&runs, (0..runs.len()).map(empty).collect()))?;
+    let bare = assemble(&runs, &body, &bare).len();
+    let left = MOST_BYTES.saturating_sub(bare) / runs.len();
+    let galleries = runs
+        .iter()
+        .map(|run| match (&run.records.evaluated, run.splits) {
+            (Some(evaluated), Some(splits)) => {
+                let most = left.min(MOST_IMAGE_BYTES);
+                Gallery::of(&evaluated.predictions, splits, most)
+            }
+            _ => Ok(Gallery::default()),
+        })
+        .collect::<Result<_>>()?;
+    Ok(assemble(&runs, &body, &json(&View::new(&runs, galleries))?))
+}
+
+/// Navigation and content.
+struct Body {
+    title: String,
+    heading: String,
+    status: String,
+    navigation: Vec<(String, String)>,
+    html: String,
+}
+
+fn one(run: &Run) -> Body {
+    let sections = run.sections();
+    let links = sections.iter();
+    Body {
+        title: run.name.clone(),
+        heading: run.title_html(),
+        status: format!(
+            "{}<span>{}</span><span>{}</span>",
+            status(run),
+            Text(&data::title(&run.records.environment.data)),
+            name(&run.records.environment.device)
+        ),
+        navigation: links
+            .map(|section| (section.id.clone(), section.title.to_owned()))
+            .collect(),
+        html: run.html(2),
+    }
+}
+
+fn several(runs: &[Run]) -> Result<Body> {
+    let mut html = String::new();
+    let mut navigation = Vec::new();
+    for (key, title, section) in compare::sections(runs)? {
+        html += &format!(
+            "<section id=\"{key}\" aria-labelledby=\"{key}-title\"><h2 id=\"{key}-title\">{title}</h2>\n\
+             {section}</section>\n"
+        );
+        navigation.push((key.to_owned(), title.to_owned()));
+    }
+    for run in runs {
+        html += &format!(
+            "<details class=\"run\" id=\"{}\"><summary><h2>{}</h2>{}</summary>\n{}</details>\n",
+            run.id,
+            run.title_html(),
+            status(run),
+            run.html(3)
+        );
+        navigation.push((run.id.clone(), run.name.clone()));
+    }
+    Ok(Body {
+        title: format!("{} runs", runs.len()),
+        heading: format!("{} runs beside each other", runs.len()),
+        status: String::new(),
+        navigation,
+        html,
+    })
+}
+
+fn status(run: &Run) -> String {
+    let class = match run.saved.status {
+        saved::Status::Finished => "done",
+        saved::Status::Training(_) => "training",
+        saved::Status::Stopped(_) => "stopped",
+    };
+    format!(
+        "<span class=\"status {class}\">{}</span>",
+        Text(&run.status_text())
+    )
+}
+
+/// A place for a chart: the script draws it, and the summary says in words what it shows.
+fn chart(key: &str, title: &str, summary: &str) -> String {
+    format!(
+        "<figure class=\"chart\" data-chart=\"{key}\"><figcaption>{title}</figcaption>\
+         <div class=\"plot\"></div><p class=\"note\">{}</p></figure>\n",
+        Text(summary)
+    )
+}
+
+fn assemble(runs: &[Run], body: &Body, json: &str) -> String {
+    let links = body
+        .navigation
+        .iter()
+        .map(|(id, title)| format!("<li><a href=\"#{}\">{}</a></li>", Text(id), name(title)));
+    let links: String = links.collect();
+    let training = runs
+        .iter()
+        .any(|run| matches!(run.saved.status, saved::Status::Training(_)));
+    let script = format!("(() => {{\n'use strict';\n{}}})();\n", SCRIPT.concat());
+    let parts = [
+        ("MARK", MARK),
+        ("STYLE_HASH", &hash(STYLE)),
+        ("SCRIPT_HASH", &hash(&script)),
+        ("TITLE", &Text(&body.title).to_string()),
+        ("STYLE", STYLE),
+        ("HEADING", &body.heading),
+        ("STATUS", &body.status),
+        ("LIVE", if training { " data-live" } else { "" }),
+        ("NAVIGATION", &links),
+        ("BODY", &body.html),
+        ("VERSION", env!("CARGO_PKG_VERSION")),
+        ("DATA", json),
+        ("SCRIPT", &script),
+    ];
+    fill(PAGE, &parts)
+}
+
+/// Puts the parts in their places, `{{NAME}}`. What a part holds is not looked at again.
+fn fill(template: &str, parts: &[(&str, &str)]) -> String {
+    let mut page = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let (key, after) = after.split_once("}}").unwrap_or((after, ""));
+        let part = parts.iter().find(|(name, _)| *name == key);
+        page.push_str(before);
+        page.push_str(part.map_or("", |(_, text)| text));
+        rest = after;
+    }
+    page + rest
+}
+
+/// As a Content-Security-Policy names a script or a style that may stand in the page.
+fn hash(text: &str) -> String {
+    format!(
+        "sha256-{}",
+        STANDARD.encode(Sha256::digest(text.as_bytes()))
+    )
+}
+
+/// Writes a page, in one step. A file that is not a report stays, unless `force` says otherwise.
+pub fn write(path: &Path, html: &str, force: bool) -> Result<()> {
+    check_replaceable(path, force)?;
+    Ok(records::write_text(path, html)?)
+}
+
+/// Refuses a path at which a file stands that is not a report.
+pub fn check_replaceable(path: &Path, force: bool) -> Result<()> {
+    if !force && !is_replaceable(path).with_context(|| path.display().to_string())? {
+        bail!(
+            "{} is not a page that weft wrote\nhint: choose another file with --output, or replace it \
+             with --force",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// Whether nothing is there, or a report.
+fn is_replaceable(path: &Path) -> io::Result<bool> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    if !file.metadata()?.is_file() {
+        return Ok(false);
+    }
+    let mut start = Vec::new();
+    file.take(MARK.len() as u64).read_to_end(&mut start)?;
+    Ok(start == MARK.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_not_taken_for_a_place() {
+        let parts = [("A", "{{B}}"), ("B", "b")];
+        assert_eq!(fill("<{{A}}-{{B}}>", &parts), "<{{B}}-b>");
+    }
+
+    #[test]
+    fn only_a_report_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report.html");
+        write(&path, &format!("{MARK}one"), false).unwrap();
+        write(&path, &format!("{MARK}two"), false).unwrap();
+        std::fs::write(&path, "<!doctype html>\nmine").unwrap();
+        let error = write(&path, MARK, false).unwrap_err().to_string();
+        assert!(
+            error.contains("report.html is not a page") && error.contains("--force"),
+            "{error}"
+        );
+        write(&path, MARK, true).unwrap();
+        assert!(write(folder.path(), MARK, false).is_err());
+    }
+}

@@ -1,0 +1,178 @@
+//! Several runs beside each other: a table, curves over one another, the keys of the config that differ.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use anyhow::Result;
+
+use super::run::{Run, warnings_html};
+use super::table::{Table, html, number, words};
+use super::text::{Text, duration, fixed, name, percent};
+use super::{chart, data};
+use crate::train::progress::thousands;
+
+/// The sections that stand before the runs' own: key, title, HTML.
+pub(super) fn sections(runs: &[Run]) -> Result<Vec<(&'static str, &'static str, String)>> {
+    Ok(vec![
+        (
+            "runs",
+            "Runs",
+            warnings_html(&warnings(runs)) + &table(runs),
+        ),
+        ("overlay", "Curves", overlay(runs)),
+        (
+            "differences",
+            "Differences of the configs",
+            differences(runs)?,
+        ),
+    ])
+}
+
+/// What keeps the numbers of the runs from being compared.
+fn warnings(runs: &[Run]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if differ(runs, |run| data::checksums(&run.records.environment.data)) {
+        warnings.push(
+            "These runs were trained on different data: their losses and accuracies do not compare."
+                .to_owned(),
+        );
+        return warnings;
+    }
+    if differ(runs, |run| {
+        let fraction = run.config.data.validation_fraction;
+        // Without a fraction the seed divides nothing.
+        (
+            fraction.to_bits(),
+            (fraction > 0.0).then_some(run.config.seed),
+        )
+    }) {
+        warnings.push(
+            "The validation splits differ (seed or data.validation_fraction): validation losses and \
+             accuracies do not compare image by image. The test images are the same."
+                .to_owned(),
+        );
+    }
+    warnings
+}
+
+fn differ<T: PartialEq>(runs: &[Run], of: impl Fn(&Run) -> T) -> bool {
+    let mut values = runs.iter().map(of);
+    let first = values.next();
+    values.any(|value| Some(value) != first)
+}
+
+fn table(runs: &[Run]) -> String {
+    let head = [
+        "run",
+        "#test accuracy",
+        "#test loss",
+        "#epochs",
+        "#best valid accuracy",
+        "#parameters",
+        "#training time",
+        "device",
+        "data",
+    ];
+    let mut table = Table::new("Runs", "runs", true, &head);
+    for run in runs {
+        let evaluation = run.records.evaluated.as_ref().map(|it| &it.evaluation);
+        let title = format!(
+            "<a href=\"#{0}\">{1}</a> <span class=\"note\">{2}</span>",
+            run.id,
+            name(&run.name),
+            name(&run.root)
+        );
+        let none = || number("–", f64::NAN);
+        let accuracies = run.records.rows.iter().filter_map(|row| row.valid_accuracy);
+        let best = accuracies.fold(f64::NAN, f64::max);
+        let device = &run.records.environment.device;
+        let seconds = run.seconds();
+        let cells = [
+            html(title),
+            evaluation.map_or_else(none, |it| number(percent(it.accuracy, 2), it.accuracy)),
+            evaluation.map_or_else(none, |it| number(fixed(it.loss, 4), it.loss)),
+            number(
+                format!("{} of {}", run.records.rows.len(), run.config.train.epochs),
+                run.records.rows.len() as f64,
+            ),
+            if best.is_nan() {
+                none()
+            } else {
+                number(percent(best, 2), best)
+            },
+            run.n_parameters()
+                .map_or_else(none, |n| number(thousands(n), n as f64)),
+            number(duration(seconds), seconds),
+            // Its parts in parentheses are in the run's own section.
+            html(name(device.split(" (").next().unwrap_or(device))),
+            words(&data::title(&run.records.environment.data)),
+        ];
+        table.row("", &cells);
+    }
+    table.end()
+}
+
+fn overlay(runs: &[Run]) -> String {
+    let text = |what: &str, value: fn(&Run) -> Option<f64>| {
+        let mut text = format!("{what} at the end:");
+        for (index, run) in runs.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            let value = value(run).map_or("none".to_owned(), |value| fixed(value, 4));
+            let _ = write!(text, "{comma} {} {value}", run.name);
+        }
+        text + "."
+    };
+    let last_loss = |run: &Run| {
+        let last = run.records.rows.last()?;
+        Some(last.valid_loss.unwrap_or(last.train_loss))
+    };
+    let last_accuracy = |run: &Run| {
+        let last = run.records.rows.last()?;
+        Some(last.valid_accuracy.unwrap_or(last.train_accuracy))
+    };
+    format!(
+        "<div class=\"overlay\" data-view=\"overlay\"><div class=\"tools\" id=\"overlay-tools\"></div>\n\
+         <div class=\"charts\">\n{}{}</div></div>\n",
+        chart("overlay_loss", "Loss", &text("Loss", last_loss)),
+        chart(
+            "overlay_accuracy",
+            "Accuracy",
+            &text("Accuracy", last_accuracy)
+        )
+    )
+}
+
+/// The keys whose values are not the same in all runs.
+fn differences(runs: &[Run]) -> Result<String> {
+    let values: Vec<_> = runs
+        .iter()
+        .map(|run| run.config.values())
+        .collect::<Result<_>>()?;
+    let keys: BTreeSet<&String> = values.iter().flat_map(|of_run| of_run.keys()).collect();
+    // The name is the run's own, and the source is a path: the table says which data it is.
+    let mut differing = keys.into_iter().filter(|key| {
+        let of_runs: BTreeSet<_> = values.iter().map(|of_run| of_run.get(*key)).collect();
+        of_runs.len() > 1 && !["name", "data.source"].contains(&key.as_str())
+    });
+    let Some(first) = differing.next() else {
+        return Ok("<p>The configs are the same but for their names.</p>\n".to_owned());
+    };
+    let head: Vec<&str> = std::iter::once("key")
+        .chain(
+            runs.iter()
+                .map(|run| run.name.as_str().trim_start_matches('#')),
+        )
+        .collect();
+    let mut table = Table::new("Differences of the configs", "differences", false, &head);
+    for key in std::iter::once(first).chain(differing) {
+        let cells = values.iter().map(|of_run| match of_run.get(key) {
+            Some(value) => html(format!("<code>{}</code>", Text(value))),
+            None => words("–"),
+        });
+        let cells: Vec<_> = std::iter::once(html(format!("<code>{}</code>", Text(key))))
+            .chain(cells)
+            .collect();
+        table.row("", &cells);
+    }
+    Ok(table.end())
+}
