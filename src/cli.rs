@@ -34,6 +34,9 @@ pub enum Command {
     /// --device may change what does not fix the weights.
     Resume(ResumeArgs),
     /// Measure a trained model: loss, accuracy, a report per class, the confusion matrix
+    ///
+    /// The result on the test split is kept in evaluation.json and predictions.csv, and drawn in plots/:
+    /// curves, confusion matrix, misclassified images, calibration, class counts, samples.
     Evaluate(EvaluateArgs),
     /// Check a run folder: checksums of every checkpoint, results.csv, that best and last are there
     ///
@@ -167,6 +170,9 @@ pub struct EvaluateArgs {
     /// best, last, or the step of a checkpoint [default: the run's result]
     #[arg(long, value_name = "CHECKPOINT")]
     pub checkpoint: Option<String>,
+    /// Draw the confusion matrix with counts instead of per cent
+    #[arg(long)]
+    pub counts: bool,
     #[command(flatten)]
     pub place: PlaceArgs,
 }

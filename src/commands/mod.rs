@@ -5,6 +5,7 @@ mod devices;
 mod download_bar;
 mod evaluate;
 pub mod failure;
+mod plots;
 mod resume;
 mod signals;
 mod train;

@@ -1,5 +1,7 @@
 //! What a run folder says, for pictures and pages. Reads records; no tensors.
 
+pub mod plots;
+
 use std::fs;
 
 use anyhow::{Context, Result};
