@@ -36,6 +36,9 @@ pub enum Command {
     /// --device may change what does not fix the weights.
     Resume(ResumeArgs),
     /// Measure a trained model: loss, accuracy, a report per class, the confusion matrix
+    ///
+    /// The result on the test split is kept in evaluation.json and predictions.csv, and drawn in plots/:
+    /// curves, confusion matrix, misclassified images, calibration, class counts, samples.
     Evaluate(EvaluateArgs),
     /// Write a trained model as one file for other programs: ONNX, PyTorch weights, burn
     ///
@@ -182,6 +185,9 @@ pub struct EvaluateArgs {
     /// Write the logits to a file of NumPy's format too
     #[arg(long, value_name = "FILE.npy", hide = true)]
     pub logits: Option<PathBuf>,
+    /// Draw the confusion matrix with counts instead of per cent
+    #[arg(long)]
+    pub counts: bool,
     #[command(flatten)]
     pub place: PlaceArgs,
 }

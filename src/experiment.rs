@@ -1,5 +1,6 @@
 //! An experiment: a config becomes splits, a model and a device, and is trained in a run folder.
 
+mod augmented;
 mod fits;
 mod loaded;
 mod resume;
@@ -310,7 +311,7 @@ impl Experiment {
             weighted_mean: confusion.weighted_mean(),
             confusion: confusion.clone(),
             calibration: predictions.calibration(CALIBRATION_BINS),
-            images_per_second: outcome.n_images as f64 / outcome.seconds.max(f64::MIN_POSITIVE),
+            images_per_second: outcome.images_per_second(),
             device: self.device.name.clone(),
             time: records::utc_now(),
         })

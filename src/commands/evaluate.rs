@@ -4,12 +4,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-use super::{data_dir, download_bar::DownloadBar, first_line, report, say, warn};
+use super::{data_dir, download_bar::DownloadBar, first_line, plots, report, say, warn};
 use crate::cli::{EvaluateArgs, EvaluationSplit};
 use crate::config::Loaded;
 use crate::device::DeviceChoice;
+use crate::evaluate::predictions::CALIBRATION_BINS;
 use crate::experiment::{Experiment, ResumePoint, SplitName};
 use crate::failure::{self, Work};
+use crate::report::plots::Options;
 use crate::run::checkpoints::Store;
 use crate::run::records::TrainState;
 use crate::run::{RunFolder, atomic};
@@ -87,15 +89,39 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
         experiment.splits.source().title()
     ));
     say(&format!("loss      {}", loss_text(outcome.loss)));
-    say(&format!("accuracy  {:.4}\n", outcome.accuracy()));
+    say(&format!("accuracy  {:.4}", outcome.accuracy()));
+    let predictions = &outcome.predictions;
+    say(&format!("top-2     {:.4}", predictions.top_k_accuracy(2)));
+    say(&format!(
+        "calibration error {:.4} (expected, {CALIBRATION_BINS} bins)",
+        predictions.calibration(CALIBRATION_BINS).expected_error
+    ));
+    say(&format!(
+        "{} images/s on {}\n",
+        thousands(outcome.images_per_second().round() as u64),
+        experiment.device.name
+    ));
     say(outcome.confusion.classification_report(names).trim_end());
     say("");
     say(outcome.confusion.matrix_text(names).trim_end());
     if split == SplitName::Test && step == result {
         experiment.write_evaluation(&run, &outcome, &checkpoint, split)?;
-        if let Some(report) = report::after(&experiment, &run) {
-            say(&format!("\nreport {}", report.display()));
+        say(&format!(
+            "\nwrote   {}, {}",
+            run.evaluation().display(),
+            run.predictions().display()
+        ));
+        let options = Options {
+            counts: args.counts,
+        };
+        if let Some(plots) = plots::draw(&experiment, &run, options) {
+            say(&plots::told(&run, &plots));
         }
+        if let Some(report) = report::after(&experiment, &run) {
+            say(&format!("report  {}", report.display()));
+        }
+    } else {
+        say("\nnothing is written: that is kept for the run's result on the test split");
     }
     Ok(ExitCode::SUCCESS)
 }

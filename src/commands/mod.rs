@@ -6,6 +6,7 @@ mod download_bar;
 mod evaluate;
 mod export;
 pub mod failure;
+mod plots;
 mod report;
 mod resume;
 mod signals;

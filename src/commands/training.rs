@@ -5,13 +5,14 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail, ensure};
 
-use super::{first_line, report as page, say, signals, warn};
+use super::{first_line, plots, report as page, say, signals, warn};
 use crate::cli::{DisplayArgs, DrillArgs};
 use crate::config::ExperimentConfig;
 use crate::device::{self, Selected};
 use crate::evaluate::Outcome;
 use crate::experiment::{Experiment, SplitName};
 use crate::failure::{self, Work};
+use crate::report::plots::Options;
 use crate::run::RunFolder;
 use crate::run::checkpoints::{Checkpoint, Store};
 use crate::run::records::TrainState;
@@ -260,6 +261,9 @@ fn report(
 
     if let Some((split, outcome)) = columns.iter().find(|(split, _)| *split == SplitName::Test) {
         experiment.write_evaluation(run, outcome, &checkpoint, *split)?;
+    }
+    if let Some(plots) = plots::draw(experiment, run, Options::default()) {
+        shown.say(&format!("\n{}", plots::told(run, &plots)));
     }
     let root = run.root.display();
     let more = experiment.config.train.epochs.saturating_mul(2);

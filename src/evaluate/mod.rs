@@ -37,6 +37,11 @@ impl Outcome {
     pub fn accuracy(&self) -> f64 {
         self.confusion.accuracy()
     }
+
+    /// Of the forward pass and what goes with it.
+    pub fn images_per_second(&self) -> f64 {
+        self.n_images as f64 / self.seconds.max(f64::MIN_POSITIVE)
+    }
 }
 
 /// Runs the model over a split, in inference mode. The model and the split are on one device, without

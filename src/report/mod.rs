@@ -1,6 +1,7 @@
 //! What a run folder says, for pictures and pages. Reads records; no tensors.
 
 pub mod html;
+pub mod plots;
 
 use std::fs;
 

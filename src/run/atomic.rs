@@ -24,6 +24,11 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .map_err(|error| named(error, "write", path))
 }
 
+/// Removes a file; it is fine if there is none.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    disk::remove(path).map_err(|error| named(error, "remove", path))
+}
+
 /// Adds `line` and a newline in one write, and waits for the disk. If a kill tore the line before,
 /// that stump is closed first, so that it never swallows this one.
 pub fn append_line(path: &Path, line: &str) -> io::Result<()> {

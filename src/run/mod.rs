@@ -127,6 +127,25 @@ impl RunFolder {
         self.root.join("plots")
     }
 
+    /// Makes the folder of the pictures, if it is not there.
+    pub fn create_plots(&self) -> Result<PathBuf, RunError> {
+        let path = self.plots();
+        let failed = |source| RunError::Create {
+            path: path.clone(),
+            source,
+        };
+        if atomic::is_link(&path) {
+            // What is written there would land somewhere else.
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "it is a link");
+            return Err(failed(source));
+        }
+        if !path.is_dir() {
+            disk::create_folder(&path).map_err(failed)?;
+            disk::sync_folder(&self.root).map_err(failed)?;
+        }
+        Ok(path)
+    }
+
     #[must_use]
     pub fn report(&self) -> PathBuf {
         self.root.join("report.html")

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::sheet::Sheets;
 use super::table::{Table, bar, facts, html, with_bar};
 use super::text::{Text, count, fixed, name};
-use crate::data::Splits;
+use crate::data::{Splits, Statistics};
 use crate::run::records::Environment;
 use crate::train::progress::thousands;
 
@@ -25,9 +25,8 @@ pub struct DataPart {
     /// Images of each class: train, validation and, unless the page is made before the test split was
     /// read, test.
     counts: Vec<(&'static str, Vec<usize>)>,
-    /// Mean and standard deviation of the training split's pixels, in [0, 1].
-    mean: f64,
-    deviation: f64,
+    /// Of the training split's pixels, one for each channel.
+    statistics: Vec<Statistics>,
     pub(super) samples: Samples,
 }
 
@@ -53,8 +52,7 @@ impl DataPart {
         Ok(Self {
             class_names: splits.dataset.class_names.clone(),
             counts,
-            mean: splits.statistics.mean,
-            deviation: splits.statistics.deviation,
+            statistics: splits.statistics.clone(),
             samples: Samples::of(splits)?,
         })
     }
@@ -78,11 +76,16 @@ impl DataPart {
             table.row("", &cells);
         }
         let mut section = table.end();
+        let of_channels: Vec<_> = self.statistics.iter().map(moments).collect();
         let _ = write!(
             section,
-            "<p class=\"note\">Pixels of the training split, from 0 to 1: mean {}, standard deviation {}.</p>\n",
-            fixed(self.mean, 4),
-            fixed(self.deviation, 4)
+            "<p class=\"note\">Pixels of the training split, from 0 to 1{}: {}.</p>\n",
+            if of_channels.len() > 1 {
+                ", red, green and blue"
+            } else {
+                ""
+            },
+            of_channels.join("; ")
         );
         if !self.samples.classes.is_empty() {
             let _ = write!(
@@ -92,6 +95,11 @@ impl DataPart {
         }
         section
     }
+}
+
+fn moments(channel: &Statistics) -> String {
+    let (mean, deviation) = (fixed(channel.mean, 4), fixed(channel.deviation, 4));
+    format!("mean {mean}, standard deviation {deviation}")
 }
 
 impl Samples {

@@ -75,6 +75,7 @@ impl<'a> Run<'a> {
     pub(super) fn input_shape(&self) -> Option<InputShape> {
         let recorded = self.records.environment.shape.as_ref();
         let recorded = recorded.map(|shape| InputShape {
+            channels: shape.channels,
             height: shape.height,
             width: shape.width,
             n_classes: shape.class_names.len(),
@@ -82,6 +83,7 @@ impl<'a> Run<'a> {
         recorded.or_else(|| {
             let dataset = &self.splits?.dataset;
             Some(InputShape {
+                channels: dataset.train.images.channels,
                 height: dataset.train.images.height,
                 width: dataset.train.images.width,
                 n_classes: dataset.class_names.len(),

@@ -1,0 +1,43 @@
+//! The pictures that `weft train`, `resume` and `evaluate` leave in the run folder.
+
+use anyhow::Result;
+
+use super::{describe, warn};
+use crate::experiment::Experiment;
+use crate::report::RunRecords;
+use crate::report::plots::{self, Options, Plots};
+use crate::run::RunFolder;
+
+/// Draws the pictures of a run. What fails is a warning: the run is finished and saved by now.
+pub(super) fn draw(experiment: &Experiment, run: &RunFolder, options: Options) -> Option<Plots> {
+    match try_draw(experiment, run, options) {
+        Ok(plots) => Some(plots),
+        Err(error) => {
+            let text = describe(&error);
+            let (what, hint) = text.split_once("\nhint: ").unwrap_or((&text, ""));
+            let and_then = if hint.is_empty() { "" } else { "; then " };
+            warn(&format!(
+                "warning: {what}; the pictures are not all drawn, and nothing else is lost\nhint: \
+                 {hint}{and_then}`weft evaluate {}` draws them",
+                run.root.display()
+            ));
+            None
+        }
+    }
+}
+
+fn try_draw(experiment: &Experiment, run: &RunFolder, options: Options) -> Result<Plots> {
+    let records = RunRecords::read(run)?;
+    let augmented = experiment.augmented()?;
+    let (splits, seed) = (&experiment.splits, experiment.config.seed);
+    plots::write_all(&records, Some(splits), augmented.as_ref(), seed, options)
+}
+
+/// Where the pictures are, and which there are not.
+pub(super) fn told(run: &RunFolder, plots: &Plots) -> String {
+    let mut text = format!("plots   {}", run.plots().display());
+    for (name, why) in &plots.left_out {
+        text += &format!("\n        without {name}: {why}");
+    }
+    text
+}
