@@ -154,6 +154,7 @@ mod tests {
     use super::*;
 
     const INPUT: InputShape = InputShape {
+        channels: 1,
         height: 13,
         width: 11,
         n_classes: 3,

@@ -521,6 +521,7 @@ fn fashion_mnist_is_downloaded_into_the_cache_and_found_there_the_next_time() {
         request: "auto",
         data_dir: None,
         cache_dir: root.path().join("cache"),
+        cache_root: root.path().join("cache"),
         system_dir: root.path().join("system"),
         mirrors: vec![server.url.clone()],
         download: true,

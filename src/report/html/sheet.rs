@@ -140,6 +140,7 @@ mod tests {
             (state >> 24) as u8
         });
         Images {
+            channels: 1,
             n_images,
             height: side,
             width: side,
