@@ -40,6 +40,12 @@ pub enum Command {
     /// The result on the test split is kept in evaluation.json and predictions.csv, and drawn in plots/:
     /// curves, confusion matrix, misclassified images, calibration, class counts, samples.
     Evaluate(EvaluateArgs),
+    /// Say what is on pictures of your own: PNG, JPEG, WebP, BMP, GIF, folders of them, or - for stdin
+    ///
+    /// A picture of any size and colour is made what the model was trained on, and it is said where it was
+    /// inverted for that. The data set need not be there. A file that cannot be used is told and the rest
+    /// are predicted; the exit code is then 1.
+    Predict(PredictArgs),
     /// Write a trained model as one file for other programs: ONNX, PyTorch weights, burn
     ///
     /// The file takes pixels in [0, 1] and carries class names and config. It needs neither weft nor
@@ -235,6 +241,57 @@ pub struct ReportArgs {
     /// Folder with the data set that the runs were trained on [default: where they found it]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+}
+
+/// Arguments of `weft predict`.
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    /// Run folder, such as runs/quickstart
+    pub run: PathBuf,
+    /// Picture files, folders of them, or - for stdin
+    ///
+    /// A folder is searched with the folders in it, in the order of names; hidden entries and links to
+    /// folders are left out, and so are files that are no pictures, with a count.
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<PathBuf>,
+    /// Print a line of JSON for each picture
+    #[arg(long)]
+    pub json: bool,
+    /// How many classes to show; with 1 there is one line for each picture
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    pub top: u16,
+    /// Whether light and dark change places
+    ///
+    /// auto does it where the training images have one background in common and a picture's is the other
+    /// one: photos are dark on light, MNIST and its like are light on dark.
+    #[arg(long, value_enum, default_value_t = Choice::Auto)]
+    pub invert: Choice,
+    /// Whether left and right change places
+    ///
+    /// auto does it where the mirror image is much nearer to what a class looks like in training: all
+    /// shoes of Fashion-MNIST point to the left.
+    #[arg(long, value_enum, default_value_t = Choice::Auto)]
+    pub mirror: Choice,
+    /// For each picture, write a PNG with it beside what the network saw [default: in RUN/explain]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    pub explain: Option<Option<PathBuf>>,
+    /// best, last, or the step of a checkpoint [default: the run's result]
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub checkpoint: Option<String>,
+    /// auto, gpu, gpu:INDEX, gpu:NAME-PART, cpu or ndarray [default: the run's]
+    #[arg(long)]
+    pub device: Option<String>,
+}
+
+/// Whether something is done to a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Choice {
+    /// Where the picture needs it
+    Auto,
+    /// In every picture
+    Yes,
+    /// In none
+    No,
 }
 
 /// Arguments of `weft data`.

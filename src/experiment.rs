@@ -329,7 +329,8 @@ impl Experiment {
     /// What the model takes and gives, for whoever uses it without the data.
     pub fn model_input(&self) -> ModelInput {
         let statistics = self.splits.normalization(self.config.data.normalization);
-        ModelInput {
+        let background = self.splits.background();
+        let mut input = ModelInput {
             schema: ModelInput::SCHEMA,
             height: self.input.height,
             width: self.input.width,
@@ -337,9 +338,14 @@ impl Experiment {
             class_names: self.splits.dataset.class_names.clone(),
             mean: statistics.iter().map(|channel| channel.mean).collect(),
             deviation: statistics.iter().map(|channel| channel.deviation).collect(),
-            background: self.splits.background(),
+            background,
+            class_means: Vec::new(),
             data_sha256: self.data_sha256(),
+        };
+        if background.is_some() {
+            input.set_class_means(&self.splits.class_means());
         }
+        input
     }
 
     /// Writes input.json if it is missing, damaged or of other data: a run of an earlier weft has none.

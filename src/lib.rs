@@ -12,6 +12,7 @@ pub mod export;
 pub mod failure;
 pub mod kernels;
 pub mod model;
+pub mod predict;
 pub mod random;
 pub mod replay;
 pub mod report;

@@ -8,6 +8,7 @@ mod export;
 pub mod failure;
 mod plots;
 mod report;
+mod predict;
 mod resume;
 mod signals;
 mod train;
@@ -36,6 +37,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Predict(args) => predict::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Data(args) => data::run(&args),
         Command::Devices => {

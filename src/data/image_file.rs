@@ -15,14 +15,14 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{ColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
 
-pub use border::{Border, Region, common_background, content};
+pub use border::{Border, Region, Scene, common_background, scene};
 pub use resize::{fit, fit_region};
 
 /// What decoding one picture may hold at once, the file included. With what a process has anyway it
 /// stays within 256 MiB, and a photo of 24 million pixels (6000 x 4000) fits.
-pub const MOST_BYTES: u64 = 176 << 20;
+pub const MOST_BYTES: u64 = 192 << 20;
 /// A file above this is not read: it would leave no room for its pixels.
-pub const MOST_FILE_BYTES: u64 = 96 << 20;
+pub const MOST_FILE_BYTES: u64 = 80 << 20;
 
 /// A picture, upright, without transparency.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +105,7 @@ pub struct Header {
     pub height: u32,
     /// Most bytes that decoding holds at once, those of the file included.
     pub cost: u64,
+    orientation: Orientation,
 }
 
 /// Reads a regular file of at most [`MOST_FILE_BYTES`].
@@ -122,26 +123,32 @@ pub fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
         let bytes = metadata.len();
         return Err(ImageError::LargeFile { bytes });
     }
-    read_from(file)
+    read_from(file, metadata.len())
 }
 
-/// Reads to the end, unless that lies behind [`MOST_FILE_BYTES`].
-pub fn read_from(source: impl Read) -> Result<Vec<u8>, ImageError> {
-    let mut bytes = Vec::new();
-    source.take(MOST_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > MOST_FILE_BYTES {
-        true => Err(ImageError::LargeFile {
-            bytes: bytes.len() as u64,
-        }),
-        false => Ok(bytes),
+/// Reads to the end, unless that lies behind [`MOST_FILE_BYTES`]. `expected` bytes are made room for at
+/// once; where it is more, by a quarter at a time, since doubling could take more than there is.
+pub fn read_from(mut source: impl Read, expected: u64) -> Result<Vec<u8>, ImageError> {
+    let mut bytes = Vec::with_capacity(expected.min(MOST_FILE_BYTES) as usize + 64);
+    loop {
+        let room = (bytes.capacity() - bytes.len()).max(32); // to see the end without growing
+        let n_read = source.by_ref().take(room as u64).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MOST_FILE_BYTES {
+            let bytes = bytes.len() as u64;
+            return Err(ImageError::LargeFile { bytes });
+        }
+        if n_read < room {
+            return Ok(bytes);
+        }
+        bytes.reserve_exact((bytes.len() / 4).max(64 << 10));
     }
 }
 
 /// Looks at a file's header; no pixel is decoded.
 pub fn header(bytes: &[u8]) -> Result<Header, ImageError> {
     let format = format_of(bytes)?;
-    let decoder = open(bytes, format)?;
-    weigh(bytes, format, &decoder)
+    let mut decoder = open(bytes, format)?;
+    weigh(bytes, format, &mut decoder)
 }
 
 /// Decodes a picture: the first frame of an animation, turned upright as its EXIF orientation says, 16
@@ -150,8 +157,7 @@ pub fn header(bytes: &[u8]) -> Result<Header, ImageError> {
 pub fn decode(bytes: &[u8], backdrop: Backdrop) -> Result<Picture, ImageError> {
     let format = format_of(bytes)?;
     let mut decoder = open(bytes, format)?;
-    let header = weigh(bytes, format, &decoder)?;
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let header = weigh(bytes, format, &mut decoder)?;
     let color = decoder.color_type();
     let n_bytes = decoder.total_bytes() as usize; // at most MOST_BYTES
     let mut limits = Limits::no_limits();
@@ -166,7 +172,12 @@ pub fn decode(bytes: &[u8], backdrop: Backdrop) -> Result<Picture, ImageError> {
         channels,
         pixels,
     };
-    Ok(upright(picture, orientation))
+    Ok(upright(picture, header.orientation))
+}
+
+/// Whether a file that begins so is in one of the five formats.
+pub fn is_known(start: &[u8]) -> bool {
+    format_of(start).is_ok()
 }
 
 fn format_of(bytes: &[u8]) -> Result<ImageFormat, ImageError> {
@@ -222,7 +233,7 @@ fn open<'a>(bytes: &'a [u8], format: ImageFormat) -> Result<impl ImageDecoder + 
 fn weigh(
     bytes: &[u8],
     format: ImageFormat,
-    decoder: &impl ImageDecoder,
+    decoder: &mut impl ImageDecoder,
 ) -> Result<Header, ImageError> {
     let (width, height) = decoder.dimensions();
     let n_pixels = u64::from(width) * u64::from(height);
@@ -236,8 +247,12 @@ fn weigh(
         ImageFormat::Gif => (file, n_pixels.saturating_mul(4)),
         _ => (file, 0),
     };
-    // A picture that lies on its side is turned once its decoder is gone; 3 bytes a pixel, twice.
-    let turned = n_pixels.saturating_mul(6);
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    // A second picture of 3 bytes a pixel, once the decoder is gone.
+    let turned = match orientation {
+        Orientation::NoTransforms => 0,
+        _ => decoded.saturating_add(n_pixels.saturating_mul(3)),
+    };
     let most = decoded.saturating_add(working).max(turned);
     let cost = most.saturating_add(file);
     if cost > MOST_BYTES {
@@ -254,6 +269,7 @@ fn weigh(
         width,
         height,
         cost,
+        orientation,
     })
 }
 

@@ -213,6 +213,28 @@ impl Splits {
         }
     }
 
+    /// The mean image of each class over the training split, `[class][row][column]`, rounded to bytes.
+    pub fn class_means(&self) -> Vec<Vec<u8>> {
+        let LabeledImages { images, labels } = &self.dataset.train;
+        let n_classes = self.dataset.class_names.len();
+        let mut sums = vec![vec![0u64; images.height * images.width]; n_classes];
+        for &index in &self.split.train {
+            let class = usize::from(labels[index as usize]);
+            let pixels = images.image(index as usize);
+            for (sum, &pixel) in sums[class].iter_mut().zip(pixels) {
+                *sum += u64::from(pixel);
+            }
+        }
+        let counts = self.class_counts(&self.split.train);
+        let mean = |(sums, count): (&Vec<u64>, usize)| {
+            let count = count.max(1) as u64;
+            sums.iter()
+                .map(|sum| ((sum + count / 2) / count) as u8)
+                .collect()
+        };
+        sums.iter().zip(counts).map(mean).collect()
+    }
+
     /// The background that the training images have in common, if they are grey and have one.
     pub fn background(&self) -> Option<Background> {
         let images = &self.dataset.train.images;

@@ -78,7 +78,7 @@ pub fn rename_dir(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Makes a file that did not exist, and waits for the disk.
-pub(super) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = Writer::new(path)?;
     file.write(bytes)?;
     file.sync()

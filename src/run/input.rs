@@ -6,6 +6,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
 use super::atomic;
 use super::checkpoints::sha256_hex;
 use super::records::{self, RecordError};
@@ -13,6 +16,7 @@ use super::records::{self, RecordError};
 const SCHEMA: u32 = 1;
 /// Far above what 256 class names take.
 const MOST_BYTES: u64 = 1 << 20;
+const MOST_MEAN_BYTES: usize = 64 << 10;
 
 /// What a model takes and gives, as its training data said.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +35,10 @@ pub struct ModelInput {
     pub deviation: Vec<f64>,
     /// What stands around the objects. None where the images have no background in common, as photos.
     pub background: Option<Background>,
+    /// The mean image of each class, one byte for each pixel, in Base64. Empty without a background, and
+    /// for images so large or classes so many that this would be no small file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub class_means: Vec<String>,
     /// As in the manifest of each checkpoint.
     pub data_sha256: String,
 }
@@ -64,6 +72,24 @@ struct Sealed {
 
 impl ModelInput {
     pub const SCHEMA: u32 = SCHEMA;
+
+    /// The mean image of each class, `[class][row][column]`; None where there are none. For grey images.
+    #[must_use]
+    pub fn class_means(&self) -> Option<Vec<Vec<u8>>> {
+        let decode = |text: &String| BASE64_STANDARD.decode(text).ok();
+        let means: Vec<Vec<u8>> = self.class_means.iter().map(decode).collect::<Option<_>>()?;
+        let n_pixels = self.height * self.width;
+        let fits = means.len() == self.class_names.len();
+        (fits && means.iter().all(|mean| mean.len() == n_pixels)).then_some(means)
+    }
+
+    /// Sets the mean image of each class, unless they are too many bytes.
+    pub fn set_class_means(&mut self, means: &[Vec<u8>]) {
+        let bytes: usize = means.iter().map(Vec::len).sum();
+        if bytes <= MOST_MEAN_BYTES {
+            self.class_means = means.iter().map(|it| BASE64_STANDARD.encode(it)).collect();
+        }
+    }
 
     /// Writes input.json.
     pub fn write(&self, path: &Path) -> Result<(), RecordError> {
@@ -150,6 +176,7 @@ mod tests {
                 fill: 1.0,
                 peak: 255,
             }),
+            class_means: Vec::new(),
             data_sha256: "ab".repeat(32),
         }
     }
@@ -160,6 +187,13 @@ mod tests {
         let path = folder.path().join("input.json");
         input().write(&path).unwrap();
         assert_eq!(ModelInput::read(&path).unwrap(), input());
+        assert_eq!(input().class_means(), None);
+        let means = vec![vec![7; 784], vec![9; 784]];
+        let mut with_means = input();
+        with_means.set_class_means(&means);
+        with_means.write(&path).unwrap();
+        assert_eq!(ModelInput::read(&path).unwrap().class_means(), Some(means));
+        input().write(&path).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();

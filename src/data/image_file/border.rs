@@ -69,47 +69,69 @@ impl Border {
         }
     }
 
-    /// Whether nearly all of it has one brightness, so that it can be taken for the background.
+    /// Whether most of it has one brightness, so that it can be taken for the background although an object
+    /// may reach it.
     pub fn is_uniform(&self) -> bool {
-        self.uniform >= 0.8
+        self.uniform >= 0.6
     }
 }
 
 /// The longer side of the small grey copy on which a picture's border is looked at.
 const SMALL: usize = 128;
 
-/// The border of a picture, and the region in which something differs from it.
-pub fn content(picture: &Picture) -> (Border, Region) {
+/// What the border of a picture says about the rest of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scene {
+    /// The border.
+    pub border: Border,
+    /// Where something differs from it; all of the picture where nothing does.
+    pub object: Region,
+    /// Whether what differs is lighter than the border, on the whole. None where nothing differs.
+    pub object_is_lighter: Option<bool>,
+}
+
+/// Looks at a small grey copy of a picture, in which noise is averaged away.
+pub fn scene(picture: &Picture) -> Scene {
     let longer = picture.height.max(picture.width);
     let small = |side: usize| (side * SMALL.min(longer) / longer).max(1);
     let (rows, columns) = (small(picture.height), small(picture.width));
     let grey = resample(picture, Region::whole(picture), rows, columns, 1);
     let border = Border::of(&grey, rows, columns);
-    let differs = |y: usize, x: usize| grey[y * columns + x].abs_diff(border.median) > Border::NEAR;
-    let in_row: Vec<bool> = (0..rows)
-        .map(|y| (0..columns).any(|x| differs(y, x)))
-        .collect();
-    let in_column: Vec<bool> = (0..columns)
-        .map(|x| (0..rows).any(|y| differs(y, x)))
-        .collect();
-    let (Some((top, bottom)), Some((left, right))) = (span(&in_row), span(&in_column)) else {
-        return (border, Region::whole(picture));
+    let value = |y: usize, x: usize| grey[y * columns + x];
+    let differs = |y: usize, x: usize| value(y, x).abs_diff(border.median) > Border::NEAR;
+    let in_row = |y: usize| (0..columns).any(|x| differs(y, x));
+    let in_column = |x: usize| (0..rows).any(|y| differs(y, x));
+    let (Some((top, bottom)), Some((left, right))) = (span(rows, in_row), span(columns, in_column))
+    else {
+        return Scene {
+            border,
+            object: Region::whole(picture),
+            object_is_lighter: None,
+        };
     };
     let (top, height) = enlarged(top, bottom, rows, picture.height);
     let (left, width) = enlarged(left, right, columns, picture.width);
-    let region = Region {
-        top,
-        left,
-        height,
-        width,
-    };
-    (border, region)
+    let lighter: i64 = grey
+        .iter()
+        .filter(|it| it.abs_diff(border.median) > Border::NEAR)
+        .map(|&it| i64::from(it) - i64::from(border.median))
+        .sum();
+    Scene {
+        border,
+        object: Region {
+            top,
+            left,
+            height,
+            width,
+        },
+        object_is_lighter: Some(lighter > 0),
+    }
 }
 
-/// The first true one and the one behind the last.
-fn span(holds: &[bool]) -> Option<(usize, usize)> {
-    let first = holds.iter().position(|&it| it)?;
-    let last = holds.iter().rposition(|&it| it)?;
+/// The first of `n` that holds and the one behind the last.
+fn span(n: usize, holds: impl Fn(usize) -> bool) -> Option<(usize, usize)> {
+    let first = (0..n).find(|&at| holds(at))?;
+    let last = (0..n).rev().find(|&at| holds(at))?;
     Some((first, last + 1))
 }
 
