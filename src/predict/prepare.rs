@@ -155,3 +155,172 @@ fn level(pixels: &mut [u8], background: u8, wanted: &Background) {
         *value = (from + sign * distance).clamp(0, 255) as u8;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target() -> Target {
+        Target {
+            height: 28,
+            width: 28,
+            channels: 1,
+            background: Some(Background {
+                value: 0,
+                fill: 1.0,
+                peak: 255,
+            }),
+            class_means: Vec::new(),
+            invert: None,
+            mirror: None,
+        }
+    }
+
+    /// A grey picture, `at(y, x)`.
+    fn picture(height: usize, width: usize, at: impl Fn(usize, usize) -> u8) -> Picture {
+        Picture {
+            height,
+            width,
+            channels: 1,
+            pixels: (0..height * width)
+                .map(|pixel| at(pixel / width, pixel % width))
+                .collect(),
+        }
+    }
+
+    /// A triangle with its point to the left, or to the right.
+    fn wedge(around: u8, inside: u8, to_the_right: bool) -> Picture {
+        picture(200, 300, |y, x| {
+            let x = if to_the_right { 299 - x } else { x };
+            let inside_it = (60..240).contains(&x) && y.abs_diff(100) < (x - 60) / 4;
+            if inside_it { inside } else { around }
+        })
+    }
+
+    #[test]
+    fn what_the_model_was_trained_on_passes_as_it_is() {
+        // Dark around, an object, and nothing of it may change: not its margin, not its contrast.
+        let ready = picture(28, 28, |y, x| {
+            if y.abs_diff(14) + x.abs_diff(14) < 6 {
+                (y * x % 90) as u8 + 60
+            } else {
+                3
+            }
+        });
+        let prepared = prepare(&ready, &target());
+        assert_eq!(prepared.pixels, ready.pixels);
+        assert!(!prepared.inverted && !prepared.mirrored);
+        let photo = Target {
+            background: None,
+            ..target()
+        };
+        let light = picture(28, 28, |_, _| 250);
+        assert_eq!(prepare(&light, &photo).pixels, light.pixels);
+    }
+
+    #[test]
+    fn dark_on_light_and_light_on_dark_come_out_alike() {
+        let dark = prepare(&wedge(235, 60, false), &target());
+        let light = prepare(&wedge(20, 195, false), &target());
+        assert!(dark.inverted && !light.inverted);
+        for prepared in [&dark, &light] {
+            assert_eq!(
+                (prepared.pixels[0], prepared.pixels[27]),
+                (0, 0),
+                "background"
+            );
+            assert_eq!(prepared.pixels.iter().max(), Some(&255), "peak");
+            // The object is as wide as it can be.
+            let rows: Vec<&[u8]> = prepared.pixels.chunks(28).collect();
+            assert!(rows.iter().any(|row| row[27] > 100) && rows[14][2] > 100);
+        }
+        let pairs = dark.pixels.iter().zip(&light.pixels);
+        assert!(pairs.map(|(a, b)| a.abs_diff(*b)).max() < Some(12));
+        // A light object on a background that is light too: the object decides, not the border.
+        assert!(!prepare(&wedge(150, 250, false), &target()).inverted);
+        for (asked, expected) in [(Some(false), false), (Some(true), true)] {
+            let target = Target {
+                invert: asked,
+                ..target()
+            };
+            assert_eq!(prepare(&wedge(235, 60, false), &target).inverted, expected);
+        }
+    }
+
+    #[test]
+    fn margins_and_brightness_are_those_of_the_training_images() {
+        let mnist = Target {
+            background: Some(Background {
+                value: 10,
+                fill: 20.0 / 28.0,
+                peak: 200,
+            }),
+            ..target()
+        };
+        let prepared = prepare(&wedge(240, 0, false), &mnist);
+        let used = |at: &usize| prepared.pixels[*at] > 30;
+        let columns: Vec<usize> = (0..784).filter(used).map(|at| at % 28).collect();
+        assert!(columns.iter().min() >= Some(&3) && columns.iter().max() <= Some(&24));
+        assert_eq!(
+            (prepared.pixels[0], prepared.pixels.iter().max()),
+            (10, Some(&200))
+        );
+        let light = Target {
+            background: Some(Background {
+                value: 255,
+                fill: 1.0,
+                peak: 0,
+            }),
+            ..target()
+        };
+        let prepared = prepare(&wedge(20, 200, false), &light);
+        assert!(prepared.inverted && prepared.pixels[0] == 255);
+        assert_eq!(prepared.pixels.iter().min(), Some(&0));
+    }
+
+    #[test]
+    fn a_picture_that_faces_away_is_mirrored_where_the_classes_are_known() {
+        let left = prepare(&wedge(240, 30, false), &target());
+        let known = Target {
+            class_means: vec![vec![90; 784], left.pixels.clone()],
+            ..target()
+        };
+        let right = prepare(&wedge(240, 30, true), &known);
+        assert!(right.mirrored);
+        let pairs = right.pixels.iter().zip(&left.pixels);
+        assert!(pairs.map(|(a, b)| a.abs_diff(*b)).max() < Some(40));
+        assert!(!prepare(&wedge(240, 30, false), &known).mirrored);
+        assert!(!prepare(&wedge(240, 30, true), &target()).mirrored);
+        let never = Target {
+            mirror: Some(false),
+            ..known
+        };
+        assert!(!prepare(&wedge(240, 30, true), &never).mirrored);
+    }
+
+    #[test]
+    fn photos_are_fitted_whole_and_never_inverted() {
+        let photos = Target {
+            background: None,
+            channels: 3,
+            ..target()
+        };
+        let prepared = prepare(&wedge(235, 60, false), &photos);
+        assert_eq!(prepared.pixels.len(), 3 * 784);
+        assert!(!prepared.inverted);
+        assert_eq!(prepared.region.width, 300);
+        // 300 x 200 becomes 28 x 19: rows 0 to 3 are filled.
+        assert_eq!((prepared.pixels[3 * 28], prepared.pixels[6 * 28]), (0, 235));
+    }
+
+    #[test]
+    fn an_even_picture_shows_no_noise() {
+        let faint = picture(60, 60, |y, x| 200 + ((y * 7 + x * 3) % 5) as u8);
+        let prepared = prepare(&faint, &target());
+        assert!(
+            prepared.pixels.iter().all(|it| *it < 40),
+            "{:?}",
+            prepared.pixels
+        );
+    }
+}
