@@ -67,8 +67,10 @@ pub(super) fn run(args: &PredictArgs) -> Result<ExitCode> {
     };
     predictor.run(&found.inputs, |input, result| told.tell(input, result))?;
     if found.n_left_out > 0 && !args.json {
-        let n = thousands(found.n_left_out as u64);
-        warn(&format!("{n} files that are no pictures were left out"));
+        warn(&match found.n_left_out as u64 {
+            1 => "1 file that is no picture was left out".to_owned(),
+            n => format!("{} files that are no pictures were left out", thousands(n)),
+        });
     }
     if told.n_bad == 0 {
         return Ok(ExitCode::SUCCESS);

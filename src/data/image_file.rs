@@ -20,7 +20,7 @@ pub use resize::{fit, fit_region};
 
 /// What decoding one picture may hold at once, the file included. With what a process has anyway it
 /// stays within 256 MiB, and a photo of 24 million pixels (6000 x 4000) fits.
-pub const MOST_BYTES: u64 = 192 << 20;
+pub const MOST_BYTES: u64 = 176 << 20;
 /// A file above this is not read: it would leave no room for its pixels.
 pub const MOST_FILE_BYTES: u64 = 80 << 20;
 
@@ -126,8 +126,9 @@ pub fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
     read_from(file, metadata.len())
 }
 
-/// Reads to the end, unless that lies behind [`MOST_FILE_BYTES`]. `expected` bytes are made room for at
-/// once; where it is more, by a quarter at a time, since doubling could take more than there is.
+/// Reads to the end, unless that lies behind [`MOST_FILE_BYTES`]. Room for `expected` bytes is taken at
+/// once, which costs no memory until they come; where it is more, by a quarter at a time. Doubling could
+/// take more than there is.
 pub fn read_from(mut source: impl Read, expected: u64) -> Result<Vec<u8>, ImageError> {
     let mut bytes = Vec::with_capacity(expected.min(MOST_FILE_BYTES) as usize + 64);
     loop {

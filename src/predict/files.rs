@@ -39,7 +39,7 @@ impl Input {
     pub fn read(&self) -> Result<Vec<u8>, ImageError> {
         match self {
             Self::File(path) => image_file::read(path),
-            Self::Stdin => image_file::read_from(io::stdin().lock(), 0),
+            Self::Stdin => image_file::read_from(io::stdin().lock(), image_file::MOST_FILE_BYTES),
             Self::Unreadable(_, why) => Err(ImageError::Read(io::Error::other(why.clone()))),
         }
     }

@@ -14,6 +14,7 @@ mod export;
 mod kernels;
 mod learning;
 mod models;
+mod predict;
 mod quickstart;
 mod resume;
 mod run_folder;
