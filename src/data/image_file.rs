@@ -24,6 +24,9 @@ pub const MOST_BYTES: u64 = 176 << 20;
 /// A file above this is not read: it would leave no room for its pixels.
 pub const MOST_FILE_BYTES: u64 = 80 << 20;
 
+/// For what a header holds beside numbers: a real colour profile has a hundredth of it.
+const MOST_HEADER_BYTES: u64 = 8 << 20;
+
 /// A picture, upright, without transparency.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
@@ -224,8 +227,8 @@ fn resemblance(bytes: &[u8]) -> &'static str {
 fn open<'a>(bytes: &'a [u8], format: ImageFormat) -> Result<impl ImageDecoder + 'a, ImageError> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::no_limits();
-    // For PNG it takes effect here: text and profiles that unpack to more are refused.
-    limits.max_alloc = Some(MOST_BYTES / 4);
+    // For PNG it takes effect here: profiles that unpack to more are passed over.
+    limits.max_alloc = Some(MOST_HEADER_BYTES);
     reader.limits(limits);
     reader.into_decoder().map_err(told)
 }
@@ -246,6 +249,8 @@ fn weigh(
         ImageFormat::WebP => (file, webp::working_bytes(bytes, (width, height))?),
         // A frame that does not cover the screen is decoded on its own.
         ImageFormat::Gif => (file, n_pixels.saturating_mul(4)),
+        // The row, the one before it, and what is unpacked of the next ones.
+        ImageFormat::Png => (file, 4 * decoded / u64::from(height).max(1)),
         _ => (file, 0),
     };
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
