@@ -6,6 +6,8 @@
 mod border;
 mod jpeg;
 mod resize;
+mod scene;
+mod surface;
 mod webp;
 
 use std::fs::File;
@@ -15,8 +17,9 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{ColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
 
-pub use border::{Border, Region, Scene, common_background, scene};
-pub use resize::{fit, fit_region};
+pub use border::{Border, Region, common_background};
+pub use resize::{fit, fit_region, resample};
+pub use scene::{Scene, position, scene};
 
 /// What decoding one picture may hold at once, the file included. With what a process has anyway it
 /// stays within 256 MiB, and a photo of 24 million pixels (6000 x 4000) fits.

@@ -49,46 +49,53 @@ pub struct Prepared {
     pub scene: Scene,
 }
 
-/// Below this, what differs from the background is taken for it: a shadow, compression, dust.
-const DEAD: i32 = 8;
+/// A colour this near to the background is background: noise, compression, a faint shadow.
+const BACKGROUND: f64 = 12.0;
+/// One this far from it is the object. What lies between is a part of each.
+const OBJECT: f64 = 32.0;
 /// Contrast is raised this much at most: more would show noise.
 const MOST_CONTRAST: i32 = 4;
+/// The longer side of an object when it is cut out: enough for any model, and nothing to keep.
+const CUT_OUT: usize = 256;
 
-/// Prepares a picture. One that has the size and channels of the model passes as it is, but for the
-/// inversion.
+/// Prepares a picture. One that has the size of the model's images passes as it is, but for an inversion.
 pub fn prepare(picture: &Picture, target: &Target) -> Prepared {
     let scene = image_file::scene(picture);
     let inverted = target
         .invert
         .unwrap_or_else(|| needs_inversion(&scene, target));
-    let (height, width, channels) = (target.height, target.width, target.channels);
-    let is_ready = (picture.height, picture.width) == (height, width);
+    let size = (target.height, target.width);
+    let is_ready = (picture.height, picture.width) == size;
     let studio = target
         .background
-        .filter(|_| !is_ready && channels == 1 && scene.border.is_uniform());
-    let region = match studio {
-        Some(_) => scene.object,
-        None => Region::whole(picture),
+        .filter(|_| !is_ready && target.channels == 1 && scene.border.is_uniform());
+    let (region, mut pixels) = match studio {
+        Some(background) => {
+            let object = cut_out(picture, &scene, inverted, background.is_dark());
+            let whole = Region::whole(&object);
+            let around = if background.is_dark() { 0 } else { 255 };
+            let place = (background.fill, around);
+            let mut pixels = image_file::fit_region(&object, whole, size, 1, place);
+            level(&mut pixels, &background);
+            (scene.object, pixels)
+        }
+        None => {
+            let around = target.background.map_or(0, |background| background.value);
+            // What is filled is inverted with the rest.
+            let around = if inverted { 255 - around } else { around };
+            let whole = Region::whole(picture);
+            let place = (1.0, around);
+            let mut pixels = image_file::fit_region(picture, whole, size, target.channels, place);
+            if inverted {
+                pixels.iter_mut().for_each(|it| *it = 255 - *it);
+            }
+            (whole, pixels)
+        }
     };
-    // What is filled is inverted with the rest.
-    let around = |value: u8| if inverted { 255 - value } else { value };
-    let (fill, filling) = match (studio, target.background) {
-        (Some(background), _) => (background.fill, scene.border.median),
-        (None, Some(background)) => (1.0, around(background.value)),
-        (None, None) => (1.0, 0),
-    };
-    let size = (height, width);
-    let mut pixels = image_file::fit_region(picture, region, size, channels, (fill, filling));
-    if inverted {
-        pixels.iter_mut().for_each(|it| *it = 255 - *it);
-    }
-    if let Some(background) = studio {
-        level(&mut pixels, around(scene.border.median), &background);
-    }
     let faces_away = || studio.is_some() && faces_away(&pixels, target);
     let mirrored = target.mirror.unwrap_or_else(faces_away);
     if mirrored {
-        pixels = mirror(&pixels, width);
+        pixels = mirror(&pixels, target.width);
     }
     Prepared {
         pixels,
@@ -96,6 +103,56 @@ pub fn prepare(picture: &Picture, target: &Target) -> Prepared {
         mirrored,
         region,
         scene,
+    }
+}
+
+/// The object in grey on a background of one brightness, 0 or 255. What differs from the picture's background
+/// in colour is the object, with the brightness that it has: so a pink purse before a wall that is as bright
+/// does not vanish.
+fn cut_out(picture: &Picture, scene: &Scene, inverted: bool, on_dark: bool) -> Picture {
+    let region = scene.object;
+    let longer = region.height.max(region.width);
+    let side = |length: usize| (length * CUT_OUT.min(longer) / longer).max(1);
+    let (rows, columns) = (side(region.height), side(region.width));
+    let colors = image_file::resample(picture, region, rows, columns, 3);
+    let place = |at: usize, n: usize, first: usize, length: usize, whole: usize| {
+        let at = first as f64 + (at as f64 + 0.5) * length as f64 / n as f64 - 0.5;
+        image_file::position(at, whole)
+    };
+    let pixels = colors.chunks_exact(3).enumerate().map(|(at, color)| {
+        let x = place(
+            at % columns,
+            columns,
+            region.left,
+            region.width,
+            picture.width,
+        );
+        let y = place(
+            at / columns,
+            rows,
+            region.top,
+            region.height,
+            picture.height,
+        );
+        let distance = scene
+            .background
+            .distance(x, y, [color[0], color[1], color[2]]);
+        let part = ((distance - BACKGROUND) / (OBJECT - BACKGROUND)).clamp(0.0, 1.0);
+        let brightness = f64::from(image_file::luma(color));
+        // From the training images' background: 0 is none.
+        let strength = if inverted == on_dark {
+            255.0 - brightness
+        } else {
+            brightness
+        };
+        let strength = (part * strength).round() as u8;
+        if on_dark { strength } else { 255 - strength }
+    });
+    Picture {
+        width: columns,
+        height: rows,
+        channels: 1,
+        pixels: pixels.collect(),
     }
 }
 
@@ -134,25 +191,21 @@ fn mirror(pixels: &[u8], width: usize) -> Vec<u8> {
     rows.flat_map(|row| row.iter().rev().copied()).collect()
 }
 
-/// Gives the background and the farthest pixel the brightness that they have in training, and the rest
-/// what lies between.
-fn level(pixels: &mut [u8], background: u8, wanted: &Background) {
-    let sign = if wanted.is_dark() { 1 } else { -1 };
-    let distance = |value: u8| sign * (i32::from(value) - i32::from(background));
-    let farthest = pixels
+/// Gives the background, which is 0 or 255, and the farthest pixel the brightness that they have in
+/// training, and the rest what lies between.
+fn level(pixels: &mut [u8], wanted: &Background) {
+    let (around, sign) = if wanted.is_dark() { (0, 1) } else { (255, -1) };
+    let strength = |value: u8| (i32::from(value) - around).abs();
+    let strongest = pixels
         .iter()
-        .map(|&value| distance(value))
+        .map(|&value| strength(value))
         .max()
         .unwrap_or(0);
-    let (from, to) = (i32::from(wanted.value), i32::from(wanted.peak));
-    let range = (to - from).abs();
-    let farthest = farthest.max(range / MOST_CONTRAST).max(1);
+    let range = (i32::from(wanted.peak) - i32::from(wanted.value)).abs();
+    let strongest = strongest.max(range / MOST_CONTRAST).max(1);
     for value in pixels {
-        let distance = match distance(*value) {
-            near if near < DEAD => 0,
-            distance => distance * range / farthest,
-        };
-        *value = (from + sign * distance).clamp(0, 255) as u8;
+        let raised = strength(*value) * range / strongest;
+        *value = (i32::from(wanted.value) + sign * raised).clamp(0, 255) as u8;
     }
 }
 

@@ -1,7 +1,6 @@
-//! What the border of a picture says: the colour of its background, and where on it the object lies.
+//! How bright the border of a picture is, and what the borders of a set have in common.
 
 use super::Picture;
-use super::resize::resample;
 use crate::run::input::Background;
 
 /// A part of a picture, in pixels. Not empty.
@@ -74,71 +73,6 @@ impl Border {
     pub fn is_uniform(&self) -> bool {
         self.uniform >= 0.6
     }
-}
-
-/// The longer side of the small grey copy on which a picture's border is looked at.
-const SMALL: usize = 128;
-
-/// What the border of a picture says about the rest of it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Scene {
-    /// The border.
-    pub border: Border,
-    /// Where something differs from it; all of the picture where nothing does.
-    pub object: Region,
-    /// Whether what differs is lighter than the border, on the whole. None where nothing differs.
-    pub object_is_lighter: Option<bool>,
-}
-
-/// Looks at a small grey copy of a picture, in which noise is averaged away.
-pub fn scene(picture: &Picture) -> Scene {
-    let longer = picture.height.max(picture.width);
-    let small = |side: usize| (side * SMALL.min(longer) / longer).max(1);
-    let (rows, columns) = (small(picture.height), small(picture.width));
-    let grey = resample(picture, Region::whole(picture), rows, columns, 1);
-    let border = Border::of(&grey, rows, columns);
-    let value = |y: usize, x: usize| grey[y * columns + x];
-    let differs = |y: usize, x: usize| value(y, x).abs_diff(border.median) > Border::NEAR;
-    let in_row = |y: usize| (0..columns).any(|x| differs(y, x));
-    let in_column = |x: usize| (0..rows).any(|y| differs(y, x));
-    let (Some((top, bottom)), Some((left, right))) = (span(rows, in_row), span(columns, in_column))
-    else {
-        return Scene {
-            border,
-            object: Region::whole(picture),
-            object_is_lighter: None,
-        };
-    };
-    let (top, height) = enlarged(top, bottom, rows, picture.height);
-    let (left, width) = enlarged(left, right, columns, picture.width);
-    let lighter: i64 = grey
-        .iter()
-        .filter(|it| it.abs_diff(border.median) > Border::NEAR)
-        .map(|&it| i64::from(it) - i64::from(border.median))
-        .sum();
-    Scene {
-        border,
-        object: Region {
-            top,
-            left,
-            height,
-            width,
-        },
-        object_is_lighter: Some(lighter > 0),
-    }
-}
-
-/// The first of `n` that holds and the one behind the last.
-fn span(n: usize, holds: impl Fn(usize) -> bool) -> Option<(usize, usize)> {
-    let first = (0..n).find(|&at| holds(at))?;
-    let last = (0..n).rev().find(|&at| holds(at))?;
-    Some((first, last + 1))
-}
-
-/// Where `first..end` of `small` pixels begins among `large`, and its length.
-fn enlarged(first: usize, end: usize, small: usize, large: usize) -> (usize, usize) {
-    let from = first * large / small;
-    (from, ((end * large).div_ceil(small)).min(large) - from)
 }
 
 /// The background that grey images (`[row][column]` each) have in common: that of 95 in 100, by the median

@@ -54,7 +54,7 @@ pub fn fit_region(
 }
 
 /// A part of a picture as `rows` x `columns` pixels, `[row][column][channel]`.
-pub(super) fn resample(
+pub fn resample(
     picture: &Picture,
     region: Region,
     rows: usize,
