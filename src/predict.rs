@@ -150,7 +150,12 @@ impl<'a> Predictor<'a> {
         let bytes = input.read()?;
         let header = image_file::header(&bytes)?;
         let _pixels = self.budget.pixels(header.cost - bytes.len() as u64);
-        let picture = image_file::decode(&bytes, Backdrop::Contrasting)?;
+        // Image files that a model was trained on were decoded with white behind them.
+        let backdrop = match self.target.background {
+            Some(_) => Backdrop::Contrasting,
+            None => Backdrop::White,
+        };
+        let picture = image_file::decode(&bytes, backdrop)?;
         drop(bytes);
         let prepared = prepare::prepare(&picture, &self.target);
         let sketch = self

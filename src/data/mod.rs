@@ -11,7 +11,7 @@ pub mod split;
 
 use serde::{Deserialize, Serialize};
 
-use fashion_mnist::{DataError, Dataset, LabeledImages, Lookup, Source};
+use fashion_mnist::{DataError, Dataset, LabeledImages, Lookup, Source, SourceKind};
 use image_folder::{Color, Size};
 
 use crate::kernels::gather_batch::{Augmentation, table};
@@ -235,10 +235,12 @@ impl Splits {
         sums.iter().zip(counts).map(mean).collect()
     }
 
-    /// The background that the training images have in common, if they are grey and have one.
+    /// The background that the training images have in common, if they are grey and have one. Not of a
+    /// folder of image files: those were fitted whole, and so is every other picture then.
     pub fn background(&self) -> Option<Background> {
         let images = &self.dataset.train.images;
-        if images.channels != 1 {
+        let is_fitted = self.source().kind == SourceKind::ImageFolder;
+        if images.channels != 1 || is_fitted {
             return None;
         }
         let indices = self.split.train.iter();

@@ -80,6 +80,7 @@ pub fn prepare(picture: &Picture, target: &Target) -> Prepared {
             (scene.object, pixels)
         }
         None => {
+            // 0 as in the training images, where those were image files.
             let around = target.background.map_or(0, |background| background.value);
             // What is filled is inverted with the rest.
             let around = if inverted { 255 - around } else { around };

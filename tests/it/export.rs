@@ -107,6 +107,7 @@ impl Case {
                     fill: 1.0,
                     peak: 255,
                 }),
+                class_means: Vec::new(),
                 data_sha256: "da7a".to_owned(),
             },
             checkpoint: store.load(30).unwrap(),

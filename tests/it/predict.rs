@@ -156,6 +156,67 @@ fn the_test_images_as_png_have_the_logits_of_an_evaluation() {
 }
 
 #[test]
+fn the_files_of_a_folder_data_set_are_given_to_the_model_as_in_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for class in ["bag", "shoe"] {
+        fs::create_dir_all(at("set").join(class)).unwrap();
+        for n in 0..10 {
+            let (width, height) = (20 + 7 * n, 60 - 4 * n);
+            let image = image::RgbaImage::from_fn(width, height, |x, y| {
+                let color = if class == "bag" {
+                    [x * 2, 90, y * 3]
+                } else {
+                    [200, x + y, 40]
+                };
+                let [red, green, blue] = color.map(|it| it as u8);
+                image::Rgba([red, green, blue, if x < 5 { (n * 25) as u8 } else { 255 }])
+            });
+            image
+                .save(at("set").join(class).join(format!("{n}.png")))
+                .unwrap();
+        }
+    }
+    for color in ["rgb", "grey"] {
+        let set = |key: &str, value: &str| ["--set".to_owned(), format!("{key}={value}")];
+        let output = weft()
+            .current_dir(folder.path())
+            .args(["train", "--quiet", "--device", "cpu", "--name", color])
+            .args(set("data.source", "set"))
+            .args(set("data.size", "16"))
+            .args(set("data.color", color))
+            .args(set("train.epochs", "1"))
+            .args(set("model", "{kind=\"mlp\", hidden=[8]}"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        let run = RunFolder::open(&at("runs").join(color)).unwrap();
+        let device = "cpu".parse::<DeviceChoice>().unwrap().open().unwrap();
+        let mut config = Loaded::new(Some(&run.config()), &[]).unwrap().config;
+        config.data.source = at("set").to_string_lossy().into_owned();
+        let splits = load_splits(&config, None, &mut NoProgress).unwrap();
+        let (train, test) = (&splits.dataset.train.images, &splits.dataset.test.images);
+        let mut expected: Vec<&[u8]> = (0..train.n_images).map(|at| train.image(at)).collect();
+        expected.extend((0..test.n_images).map(|at| test.image(at)));
+        expected.sort_unstable();
+
+        let model = LoadedModel::open(&run, None, &device).unwrap();
+        assert_eq!(model.about.background, None);
+        let predictor = Predictor::new(&model, &device.device, (None, None), false);
+        let mut given = Vec::new();
+        let found = files::find(&[at("set")]);
+        let tell = |_: &Input, result: Result<weft::predict::Prediction, _>| {
+            given.push(result.unwrap().prepared.pixels);
+            Ok(true)
+        };
+        predictor.run(&found.inputs, tell).unwrap();
+        given.sort_unstable();
+        assert_eq!(given.len(), 20);
+        assert!(given.iter().eq(expected), "{color}");
+    }
+}
+
+#[test]
 fn all_formats_and_names_are_predicted_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
