@@ -15,5 +15,6 @@ mod kernels;
 mod learning;
 mod models;
 mod quickstart;
+mod report;
 mod resume;
 mod run_folder;

@@ -6,11 +6,11 @@ use anyhow::Result;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::run::Run;
 use super::sheet::Sheets;
 use super::table::{Table, bar, facts, html, with_bar};
 use super::text::{Text, count, fixed, name};
 use crate::data::{Splits, Statistics};
-use crate::run::records::Environment;
 use crate::train::progress::thousands;
 
 /// Sample images: so many of a class, of so many classes.
@@ -123,7 +123,7 @@ impl Samples {
         });
         let wanted: Vec<usize> = rounds.collect();
         let images = &splits.dataset.train.images;
-        let (_, n) = Sheets::fitting(images, &wanted, MOST_SAMPLE_BYTES)?;
+        let n = Sheets::fitting(images, &wanted, MOST_SAMPLE_BYTES, 0)?;
         let mut shown = wanted[..n].to_vec();
         shown.sort_by_key(|&index| (labels[index], index));
         let mut classes: Vec<(usize, usize)> = Vec::new();
@@ -142,27 +142,26 @@ impl Samples {
 }
 
 /// What the run's own records say of its data.
-pub(super) fn recorded(environment: &Environment) -> String {
-    let mut rows = vec![("Source", name(&title(&environment.data)))];
-    if let Some(location) = environment.data["location"].as_str() {
+pub(super) fn recorded(run: &Run) -> String {
+    let data = &run.records.environment.data;
+    let mut rows = vec![("Source", name(&title(data)))];
+    if let Some(location) = data["location"].as_str() {
         rows.push(("Location", name(location)));
     }
-    if let Some(shape) = &environment.shape {
-        let color = if shape.channels == 3 { "RGB" } else { "grey" };
-        let (height, width) = (shape.height, shape.width);
-        let images = format!("{height} x {width} pixels, {color}, one byte a channel");
-        rows.push(("Images", images));
-        rows.push(("Classes", shape.class_names.len().to_string()));
-        let n = |n: usize| thousands(n as u64);
-        let splits = format!(
-            "train {}, validation {}, test {}",
-            n(shape.n_train),
-            n(shape.n_validation),
-            n(shape.n_test)
-        );
-        rows.push(("Splits", splits));
+    if let Some(input) = run.input_shape() {
+        let color = if input.channels == 3 { "RGB" } else { "grey" };
+        let (height, width) = (input.height, input.width);
+        rows.push(("Images", format!("{height} x {width} pixels, {color}")));
+        rows.push(("Classes", input.n_classes.to_string()));
     }
-    let more = more_of(&environment.data);
+    if let Some(part) = run.data {
+        let sizes = part.counts.iter().map(|(split, counts)| {
+            let n: usize = counts.iter().sum();
+            format!("{split} {}", thousands(n as u64))
+        });
+        rows.push(("Splits", sizes.collect::<Vec<_>>().join(", ")));
+    }
+    let more = more_of(data);
     rows.extend(more.iter().map(|(key, text)| (&**key, text.clone())));
     facts(&rows)
 }
