@@ -53,7 +53,10 @@ pub(super) fn curves(run: &Run) -> String {
         ))
     );
     let peak = extreme(rows, |row| Some(row.learning_rate), f64::gt);
-    let learning_rate = match rows.iter().all(|row| row.learning_rate == first.learning_rate) {
+    let learning_rate = match rows
+        .iter()
+        .all(|row| row.learning_rate == first.learning_rate)
+    {
         true => format!("{} after every epoch.", rate(first.learning_rate)),
         false => format!(
             "At the ends of the epochs: {} after the first, {}{} after the last.",
