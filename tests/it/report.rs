@@ -347,10 +347,12 @@ fn noisy(of: &RunFolder, channels: usize, side: usize, names: &[String]) -> (Run
             sha256: "00".repeat(32),
         }],
         warning: None,
+        images: None,
     };
     let dataset = Dataset {
         train: images(2 * n_classes),
         test: images(n_images),
+        validation: None,
         class_names: names.to_vec(),
         source,
     };
