@@ -52,7 +52,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<ExitCode> {
     let page = html::page(&subjects)?;
     html::write(&output, &page, args.force)?;
     let bytes = thousands(page.len() as u64);
-    say(&format!("report {} ({bytes} bytes)", output.display()));
+    say(&format!("report  {} ({bytes} bytes)", output.display()));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -61,7 +61,7 @@ fn it_is_made_at_the_end_of_a_training_and_after_an_evaluation() {
     let at = folder.path();
     let said = train(at, "a", &[]);
     assert!(
-        said.contains("\nreport runs/a/report.html\nnext   weft evaluate"),
+        said.contains("\nreport  runs/a/report.html\n\nnext   weft evaluate"),
         "{said}"
     );
     let path = at.join("runs/a/report.html");
@@ -89,11 +89,18 @@ fn it_is_made_at_the_end_of_a_training_and_after_an_evaluation() {
 
     std::fs::remove_file(&path).unwrap();
     let said = succeed(at, &["evaluate", "runs/a"]);
-    assert!(said.contains("\nreport runs/a/report.html"), "{said}");
+    assert!(said.contains("\nreport  runs/a/report.html"), "{said}");
     assert!(path.exists());
 
-    let said = train(at, "b", &["--set", "report.at_end=false"]);
-    assert!(!said.contains("report") && !at.join("runs/b/report.html").exists());
+    let off = [
+        "--set",
+        "report.at_end=false",
+        "--set",
+        "report.plots=false",
+    ];
+    let said = train(at, "b", &off);
+    assert!(!said.contains("\nreport") && !at.join("runs/b/report.html").exists());
+    assert!(!said.contains("\nplots") && !at.join("runs/b/plots").exists());
     succeed(at, &["report", "runs/b"]);
     assert!(at.join("runs/b/report.html").exists());
 }
@@ -174,7 +181,7 @@ fn several_runs_stand_beside_each_other() {
         &["-q", "--set", "seed=2", "--set", "train.batch_size=64"],
     );
     let said = succeed(at, &["report", "runs/a", "runs/b", "runs/../runs/a"]);
-    assert!(said.starts_with("report report.html ("), "{said}");
+    assert!(said.starts_with("report  report.html ("), "{said}");
     let page = read(at.join("report.html"));
     assert!(
         page.contains("2 runs beside each other"),
