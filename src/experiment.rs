@@ -382,22 +382,8 @@ impl Experiment {
             git_commit: git_commit(),
             command_line,
             started: records::utc_now(),
-            shape: Some(self.shape()),
         };
         Ok(records::write_json(&run.environment(), &environment)?)
-    }
-
-    fn shape(&self) -> records::RunShape {
-        records::RunShape {
-            channels: 1,
-            height: self.input.height,
-            width: self.input.width,
-            class_names: self.splits.dataset.class_names.clone(),
-            n_train: self.n_images(SplitName::Train),
-            n_validation: self.n_images(SplitName::Validation),
-            n_test: self.n_images(SplitName::Test),
-            n_parameters: self.n_parameters() as u64,
-        }
     }
 
     fn untrained(&self, device: &Device) -> Trainee {

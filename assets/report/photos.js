@@ -11,13 +11,14 @@ function loadSheet(url) {
   return loaded.get(url);
 }
 
-// Tile `n` on a canvas of its own size, shown as large as whole pixels allow.
+// Tile `n` on a canvas of its own size. Small ones show whole pixels, larger ones are smoothed.
 function tile(sheets, n, side, label) {
   const { width, height, columns, rows, reduced } = sheets;
   const canvas = el('canvas', { width, height, role: 'img', 'aria-label': label });
-  const factor = Math.max(1, Math.floor(side / Math.max(width, height)));
-  canvas.style.width = `${width * factor}px`;
-  canvas.classList.add(reduced ? 'smooth' : 'exact');
+  const fits = side / Math.max(width, height);
+  const isExact = !reduced && fits >= 2;
+  canvas.style.width = `${Math.round(width * (isExact ? Math.floor(fits) : fits))}px`;
+  canvas.classList.add(isExact ? 'exact' : 'smooth');
   const perSheet = columns * rows;
   const at = n % perSheet;
   loadSheet(sheets.urls[Math.floor(n / perSheet)]).then((image) => {

@@ -21,7 +21,11 @@ function sortTable(table, column, up) {
   const body = table.tBodies[0];
   const rows = [...body.rows].map((row) => [row, sortsBy(row.cells[column])]);
   const isMean = (row) => row.classList.contains('mean');
-  rows.sort(([rowA, a], [rowB, b]) => isMean(rowA) - isMean(rowB) || compare(a, b, up));
+  // Means stand below the classes, in their own order.
+  rows.sort(([rowA, a], [rowB, b]) => {
+    const means = isMean(rowA) + isMean(rowB);
+    return means === 0 ? compare(a, b, up) : isMean(rowA) - isMean(rowB);
+  });
   body.append(...rows.map(([row]) => row));
   [...table.tHead.rows[0].cells].forEach((head, index) => {
     if (index === column) head.setAttribute('aria-sort', up ? 'ascending' : 'descending');

@@ -52,7 +52,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<ExitCode> {
     let page = html::page(&subjects)?;
     html::write(&output, &page, args.force)?;
     let bytes = thousands(page.len() as u64);
-    say(&format!("report {} ({bytes} bytes)", output.display()));
+    say(&format!("report  {} ({bytes} bytes)", output.display()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -79,9 +79,10 @@ impl Sets {
     /// Where among the loaded ones the data of a run is, or why it is not.
     fn find(&mut self, config: &ExperimentConfig, data: Option<&Path>) -> Result<usize, String> {
         let mut config = config.clone();
-        if data.is_some() {
+        if let Some(folder) = data {
             // The folder that was found at the time is not the one that is meant.
-            "auto".clone_into(&mut config.data.source);
+            let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+            config.data.source = folder.to_string_lossy().into_owned();
         }
         let is_same = |(there, _): &(ExperimentConfig, Splits)| {
             there.data == config.data && there.seed == config.seed
@@ -89,7 +90,7 @@ impl Sets {
         if let Some(index) = self.loaded.iter().position(is_same) {
             return Ok(index);
         }
-        let splits = load_splits(&config, data, &mut DownloadBar::default());
+        let splits = load_splits(&config, None, &mut DownloadBar::default());
         let splits = splits.map_err(|error| describe(&error))?;
         self.loaded.push((config, splits));
         Ok(self.loaded.len() - 1)

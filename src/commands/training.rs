@@ -262,17 +262,20 @@ fn report(
     if let Some((split, outcome)) = columns.iter().find(|(split, _)| *split == SplitName::Test) {
         experiment.write_evaluation(run, outcome, &checkpoint, *split)?;
     }
-    if let Some(plots) = plots::draw(experiment, run, Options::default()) {
-        shown.say(&format!("\n{}", plots::told(run, &plots)));
+    let plots = experiment.config.report.plots;
+    let plots = plots.then(|| plots::draw(experiment, run, Options::default()));
+    let made = [
+        plots.flatten().map(|plots| plots::told(run, &plots)),
+        page::after(experiment, run).map(|report| format!("report  {}", report.display())),
+    ];
+    let made: Vec<String> = made.into_iter().flatten().collect();
+    if !made.is_empty() {
+        shown.say(&format!("\n{}", made.join("\n")));
     }
     let root = run.root.display();
     let more = experiment.config.train.epochs.saturating_mul(2);
-    shown.say("");
-    if let Some(report) = page::after(experiment, run) {
-        shown.say(&format!("report {}", report.display()));
-    }
     shown.say(&format!(
-        "next   weft evaluate {root}    weft resume {root} --epochs {more}"
+        "\nnext   weft evaluate {root}    weft resume {root} --epochs {more}"
     ));
     Ok(())
 }

@@ -39,7 +39,7 @@ struct Layers {
 
 impl Layers {
     fn new(input: InputShape) -> Self {
-        let shape = vec![1, input.height, input.width];
+        let shape = vec![input.channels, input.height, input.width];
         let mut layers = Self {
             all: Vec::new(),
             shape,
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     const INPUT: InputShape = InputShape {
-        channels: 1,
+        channels: 3,
         height: 13,
         width: 11,
         n_classes: 3,
@@ -167,7 +167,7 @@ mod tests {
         let model = config.init(INPUT, 1, &crate::device::host());
         let sum: u64 = layers.iter().map(|layer| layer.parameters).sum();
         assert_eq!(sum, model.num_params() as u64, "{config:?}");
-        assert_eq!(layers.first().unwrap().output, [1, 13, 11]);
+        assert_eq!(layers.first().unwrap().output, [3, 13, 11]);
         assert_eq!(layers.last().unwrap().output, [3]);
         layers
     }

@@ -38,6 +38,10 @@ use view::View;
 pub const MOST_BYTES: usize = 4_900_000;
 /// What the images of one run take at most.
 const MOST_IMAGE_BYTES: usize = 2_500_000;
+/// Where less is left for those of a run, its training images are left out.
+const LEAST_IMAGE_BYTES: usize = 60_000;
+/// Of several runs so much is for their own sections. Those that do not fit are in the table only.
+const MOST_DETAIL_BYTES: usize = 4_000_000;
 
 const PAGE: &str = include_str!("../../assets/report/report.html");
 const STYLE: &str = include_str!("../../assets/report/report.css");
@@ -116,21 +120,23 @@ pub fn page(subjects: &[Subject]) -> Result<String> {
         [run] => one(run),
         runs => several(runs)?,
     };
-    let empty = |_| Gallery::default();
-    let bare = json(&View::new(&runs, (0..runs.len()).map(empty).collect()))?;
-    let bare = assemble(&runs, &body, &bare).len();
-    let left = MOST_BYTES.saturating_sub(bare) / runs.len();
+    // What is left is for the images: first of all for those that were predicted.
+    let room = |samples: bool| -> Result<usize> {
+        let none = vec![Gallery::default(); runs.len()];
+        let bare = json(&View::new(&runs, none, samples))?;
+        Ok(MOST_BYTES.saturating_sub(assemble(&runs, &body, &bare).len()) / runs.len())
+    };
+    let samples = room(true)? >= LEAST_IMAGE_BYTES;
+    let most = room(samples)?.min(MOST_IMAGE_BYTES);
     let galleries = runs
         .iter()
         .map(|run| match (&run.records.evaluated, run.splits) {
-            (Some(evaluated), Some(splits)) => {
-                let most = left.min(MOST_IMAGE_BYTES);
-                Gallery::of(&evaluated.predictions, splits, most)
-            }
+            (Some(evaluated), Some(splits)) => Gallery::of(&evaluated.predictions, splits, most),
             _ => Ok(Gallery::default()),
         })
         .collect::<Result<_>>()?;
-    Ok(assemble(&runs, &body, &json(&View::new(&runs, galleries))?))
+    let data = json(&View::new(&runs, galleries, samples))?;
+    Ok(assemble(&runs, &body, &data))
 }
 
 /// Navigation and content.
@@ -171,13 +177,23 @@ fn several(runs: &[Run]) -> Result<Body> {
         );
         navigation.push((key.to_owned(), title.to_owned()));
     }
+    let mut room = MOST_DETAIL_BYTES;
     for run in runs {
+        let mut own = run.html(3);
+        if own.len() > room {
+            own = format!(
+                "<p>Its sections are left out, to keep this page small: <code>weft report {}</code> makes \
+                 a page of its own.</p>\n",
+                Text(&run.root)
+            );
+        }
+        room = room.saturating_sub(own.len());
         html += &format!(
             "<details class=\"run\" id=\"{}\"><summary><h2>{}</h2>{}</summary>\n{}</details>\n",
             run.id,
             run.title_html(),
             status(run),
-            run.html(3)
+            own
         );
         navigation.push((run.id.clone(), run.name.clone()));
     }

@@ -198,23 +198,6 @@ pub struct Environment {
     pub command_line: Vec<String>,
     /// UTC, ISO 8601.
     pub started: String,
-    /// None in runs of an earlier weft.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shape: Option<RunShape>,
-}
-
-/// The sizes of a run's data and model, for readers that have only the run folder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunShape {
-    pub channels: usize,
-    pub height: usize,
-    pub width: usize,
-    pub class_names: Vec<String>,
-    /// Images of each split.
-    pub n_train: usize,
-    pub n_validation: usize,
-    pub n_test: usize,
-    pub n_parameters: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,5 +16,6 @@ mod learning;
 mod models;
 mod predict;
 mod quickstart;
+mod report;
 mod resume;
 mod run_folder;

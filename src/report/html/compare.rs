@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::run::{Run, warnings_html};
 use super::table::{Table, html, number, words};
-use super::text::{Text, duration, fixed, name, percent};
+use super::text::{Text, count, duration, fixed, name, percent};
 use super::{chart, data};
 use crate::train::progress::thousands;
 
@@ -150,29 +150,38 @@ fn differences(runs: &[Run]) -> Result<String> {
         .collect::<Result<_>>()?;
     let keys: BTreeSet<&String> = values.iter().flat_map(|of_run| of_run.keys()).collect();
     // The name is the run's own, and the source is a path: the table says which data it is.
-    let mut differing = keys.into_iter().filter(|key| {
+    let differing = keys.into_iter().filter(|key| {
         let of_runs: BTreeSet<_> = values.iter().map(|of_run| of_run.get(*key)).collect();
         of_runs.len() > 1 && !["name", "data.source"].contains(&key.as_str())
     });
-    let Some(first) = differing.next() else {
-        return Ok("<p>The configs are the same but for their names.</p>\n".to_owned());
+    // Another kind of model has other keys: these come second.
+    let in_all = |key: &&String| values.iter().all(|of_run| of_run.contains_key(*key));
+    let (shared, others): (Vec<&String>, Vec<&String>) = differing.partition(in_all);
+    let table = |keys: &[&String], label: &str| {
+        let names = runs.iter().map(|run| run.name.trim_start_matches('#'));
+        let head: Vec<&str> = std::iter::once("key").chain(names).collect();
+        let mut table = Table::new(label, "differences", false, &head);
+        for &key in keys {
+            let cells = values.iter().map(|of_run| match of_run.get(key) {
+                Some(value) => html(format!("<code>{}</code>", Text(value))),
+                None => words("–"),
+            });
+            let key = html(format!("<code>{}</code>", Text(key)));
+            table.row("", &std::iter::once(key).chain(cells).collect::<Vec<_>>());
+        }
+        table.end()
     };
-    let head: Vec<&str> = std::iter::once("key")
-        .chain(
-            runs.iter()
-                .map(|run| run.name.as_str().trim_start_matches('#')),
-        )
-        .collect();
-    let mut table = Table::new("Differences of the configs", "differences", false, &head);
-    for key in std::iter::once(first).chain(differing) {
-        let cells = values.iter().map(|of_run| match of_run.get(key) {
-            Some(value) => html(format!("<code>{}</code>", Text(value))),
-            None => words("–"),
-        });
-        let cells: Vec<_> = std::iter::once(html(format!("<code>{}</code>", Text(key))))
-            .chain(cells)
-            .collect();
-        table.row("", &cells);
+    let mut html = match &shared[..] {
+        [] => "<p>The keys that all of them have are the same but for the name.</p>\n".to_owned(),
+        shared => table(shared, "Keys that differ"),
+    };
+    if !others.is_empty() {
+        let _ = write!(
+            html,
+            "<details><summary>{} that not all of them have</summary>\n{}</details>\n",
+            count(others.len() as u64, "key"),
+            table(&others, "Keys that not all of them have")
+        );
     }
-    Ok(table.end())
+    Ok(html)
 }

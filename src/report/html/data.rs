@@ -6,11 +6,12 @@ use anyhow::Result;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::run::Run;
 use super::sheet::Sheets;
 use super::table::{Table, bar, facts, html, with_bar};
 use super::text::{Text, count, fixed, name};
+use crate::data::image_folder::ImageSet;
 use crate::data::{Splits, Statistics};
-use crate::run::records::Environment;
 use crate::train::progress::thousands;
 
 /// Sample images: so many of a class, of so many classes.
@@ -123,7 +124,7 @@ impl Samples {
         });
         let wanted: Vec<usize> = rounds.collect();
         let images = &splits.dataset.train.images;
-        let (_, n) = Sheets::fitting(images, &wanted, MOST_SAMPLE_BYTES)?;
+        let n = Sheets::fitting(images, &wanted, MOST_SAMPLE_BYTES, 0)?;
         let mut shown = wanted[..n].to_vec();
         shown.sort_by_key(|&index| (labels[index], index));
         let mut classes: Vec<(usize, usize)> = Vec::new();
@@ -142,28 +143,27 @@ impl Samples {
 }
 
 /// What the run's own records say of its data.
-pub(super) fn recorded(environment: &Environment) -> String {
-    let mut rows = vec![("Source", name(&title(&environment.data)))];
-    if let Some(location) = environment.data["location"].as_str() {
+pub(super) fn recorded(run: &Run) -> String {
+    let data = &run.records.environment.data;
+    let mut rows = vec![("Source", name(&title(data)))];
+    if let Some(location) = data["location"].as_str() {
         rows.push(("Location", name(location)));
     }
-    if let Some(shape) = &environment.shape {
-        let color = if shape.channels == 3 { "RGB" } else { "grey" };
-        let (height, width) = (shape.height, shape.width);
-        let images = format!("{height} x {width} pixels, {color}, one byte a channel");
-        rows.push(("Images", images));
-        rows.push(("Classes", shape.class_names.len().to_string()));
-        let n = |n: usize| thousands(n as u64);
-        let splits = format!(
-            "train {}, validation {}, test {}",
-            n(shape.n_train),
-            n(shape.n_validation),
-            n(shape.n_test)
-        );
-        rows.push(("Splits", splits));
+    if let Some(input) = run.input_shape() {
+        let color = if input.channels == 3 { "RGB" } else { "grey" };
+        let (height, width) = (input.height, input.width);
+        rows.push(("Images", format!("{height} x {width} pixels, {color}")));
+        rows.push(("Classes", input.n_classes.to_string()));
     }
-    let more = more_of(&environment.data);
-    rows.extend(more.iter().map(|(key, text)| (&**key, text.clone())));
+    if let Some(part) = run.data {
+        let sizes = part.counts.iter().map(|(split, counts)| {
+            let n: usize = counts.iter().sum();
+            format!("{split} {}", thousands(n as u64))
+        });
+        rows.push(("Splits", sizes.collect::<Vec<_>>().join(", ")));
+    }
+    let set = serde_json::from_value::<ImageSet>(data["images"].clone());
+    rows.extend(set.iter().flat_map(of_folder));
     facts(&rows)
 }
 
@@ -173,6 +173,7 @@ pub(super) fn title(data: &Value) -> String {
         Some("fashion_mnist") => "Fashion-MNIST".to_owned(),
         Some("sample") => "embedded sample of Fashion-MNIST".to_owned(),
         Some("directory") => "a data set in MNIST's format".to_owned(),
+        Some("image_folder") => "a folder of images".to_owned(),
         Some(other) => other.replace('_', " "),
         None => "unknown".to_owned(),
     }
@@ -188,43 +189,88 @@ pub(super) fn checksums(data: &Value) -> Vec<(String, String)> {
         .collect()
 }
 
-/// What a source has to say beyond what every source has, such as images that were skipped.
-fn more_of(data: &Value) -> Vec<(String, String)> {
-    const SHOWN: [&str; 4] = ["kind", "location", "sha256", "warning"];
-    let entries = data.as_object().into_iter().flatten();
-    let others = entries.filter(|(key, _)| !SHOWN.contains(&key.as_str()));
-    others
-        .map(|(key, value)| {
-            let mut title = key.replace('_', " ");
-            if let Some(first) = title.get_mut(..1) {
-                first.make_ascii_uppercase();
-            }
-            (title, value_text(value))
-        })
-        .collect()
+/// What was made of a folder of images: what was found, and what was left out.
+fn of_folder(set: &ImageSet) -> Vec<(&'static str, String)> {
+    let n = |n: usize, one: &str| count(n as u64, one);
+    let mut rows = vec![("Image files", thousands(set.n_files as u64))];
+    if !set.parts.is_empty() {
+        rows.push(("Parts with a folder", name(&set.parts.join(", "))));
+    }
+    for (title, many, what) in [
+        ("Made to fit", set.n_fitted, "of another size"),
+        ("Ignored", set.n_ignored, "that are no images"),
+        (
+            "In test and training",
+            set.n_leaked,
+            "the same pixel for pixel",
+        ),
+        (
+            "In two classes",
+            set.n_in_two_classes,
+            "the same pixel for pixel",
+        ),
+    ] {
+        if many > 0 {
+            rows.push((title, format!("{}, {what}", n(many, "file"))));
+        }
+    }
+    if set.n_skipped > 0 {
+        let bad = set.skipped.iter();
+        let bad: Vec<String> = bad
+            .map(|bad| format!("<li>{}: {}</li>", name(&bad.file), Text(&bad.reason)))
+            .collect();
+        let more = match set.n_skipped.saturating_sub(bad.len()) {
+            0 => String::new(),
+            more => format!("<li>and {}</li>", n(more, "other")),
+        };
+        let list = format!(
+            "<details><summary>{}</summary><ul>{}{more}</ul></details>",
+            n(set.n_skipped, "image"),
+            bad.concat()
+        );
+        rows.push(("Skipped", list));
+    }
+    if let Some(cache) = &set.cache {
+        rows.push(("Converted images", name(cache)));
+    }
+    rows
 }
 
-/// A value as HTML; a long list is folded.
-fn value_text(value: &Value) -> String {
-    let plain = |value: &Value| match value {
-        Value::String(text) => name(text),
-        other => Text(&other.to_string()).to_string(),
-    };
-    match value {
-        Value::Array(items) if items.is_empty() => "none".to_owned(),
-        Value::Array(items) => {
-            const MOST: usize = 200;
-            let listed = items.iter().take(MOST);
-            let mut listed: Vec<String> = listed.map(plain).collect();
-            if items.len() > MOST {
-                listed.push(format!("and {} more", items.len() - MOST));
-            }
-            format!(
-                "<details><summary>{}</summary>{}</details>",
-                count(items.len() as u64, "entry").replace("entrys", "entries"),
-                listed.join("<br>")
-            )
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::image_folder::BadImage;
+
+    #[test]
+    fn what_was_left_out_of_a_folder_is_told() {
+        let set = ImageSet {
+            height: 32,
+            width: 32,
+            channels: 3,
+            parts: Vec::new(),
+            n_files: 1_500,
+            n_fitted: 2,
+            n_skipped: 3,
+            skipped: vec![BadImage {
+                file: "cat/<b>.png".to_owned(),
+                reason: "is cut short".to_owned(),
+            }],
+            n_ignored: 0,
+            n_leaked: 1,
+            n_in_two_classes: 0,
+            cache: None,
+        };
+        let html = facts(&of_folder(&set));
+        for text in [
+            "1,500",
+            "2 files, of another size",
+            "<summary>3 images</summary>",
+            "<bdi>cat/&lt;b&gt;.png</bdi>: is cut short",
+            "and 2 others",
+            "1 file, the same",
+        ] {
+            assert!(html.contains(text), "{text} in {html}");
         }
-        other => plain(other),
+        assert!(!html.contains("Ignored") && !html.contains("In two classes"));
     }
 }

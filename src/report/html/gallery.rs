@@ -62,19 +62,9 @@ impl Gallery {
     ) -> Result<Self> {
         let order = by_importance(predictions);
         // What an image takes beside its pixels: its numbers as JSON.
-        let per_image = 40 + 9 * predictions.n_classes().min(MOST_BARS);
-        let mut wanted = order.len().min(most_bytes / per_image);
+        let extra = 40 + 12 * predictions.n_classes().min(MOST_BARS);
         let images = &splits.dataset.test.images;
-        let mut n = 0;
-        for _ in 0..3 {
-            let left = most_bytes.saturating_sub(per_image * wanted);
-            (_, n) = Sheets::fitting(images, &order[..wanted], left)?;
-            if n == wanted {
-                break;
-            }
-            // The numbers of those that did not fit leave room for a few more images.
-            wanted = (n + wanted).div_ceil(2);
-        }
+        let n = Sheets::fitting(images, &order, most_bytes, extra)?;
         let mut shown = order[..n].to_vec();
         // Neighbours alike: the sheet is smaller then.
         shown.sort_by(|&a, &b| {

@@ -53,15 +53,21 @@ pub(super) fn curves(run: &Run) -> String {
         ))
     );
     let peak = extreme(rows, |row| Some(row.learning_rate), f64::gt);
-    let learning_rate = format!(
-        "At the ends of the epochs: {} after the first, {}{} after the last.",
-        rate(first.learning_rate),
-        peak.map_or(String::new(), |(epoch, value)| format!(
-            "at most {} after epoch {epoch}, ",
-            rate(value)
-        )),
-        rate(last.learning_rate)
-    );
+    let learning_rate = match rows
+        .iter()
+        .all(|row| row.learning_rate == first.learning_rate)
+    {
+        true => format!("{} after every epoch.", rate(first.learning_rate)),
+        false => format!(
+            "At the ends of the epochs: {} after the first, {}{} after the last.",
+            rate(first.learning_rate),
+            peak.map_or(String::new(), |(epoch, value)| format!(
+                "at most {} after epoch {epoch}, ",
+                rate(value)
+            )),
+            rate(last.learning_rate)
+        ),
+    };
     let mean = run.seconds() / rows.len() as f64;
     let seconds = format!(
         "{} in all, {} an epoch.",

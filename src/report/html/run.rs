@@ -10,6 +10,7 @@ use crate::config::ExperimentConfig;
 use crate::data::Splits;
 use crate::model::InputShape;
 use crate::report::RunRecords;
+use crate::run::input::ModelInput;
 
 pub(super) struct Run<'a> {
     pub(super) records: &'a RunRecords,
@@ -17,6 +18,8 @@ pub(super) struct Run<'a> {
     pub(super) saved: Saved,
     pub(super) data: Option<&'a DataPart>,
     pub(super) splits: Option<&'a Splits>,
+    /// input.json, if it is there and whole.
+    pub(super) input: Option<ModelInput>,
     /// The folder's name.
     pub(super) name: String,
     /// The folder, as it was given.
@@ -53,6 +56,7 @@ impl<'a> Run<'a> {
             saved: Saved::read(&records.run, &config, evaluated_step),
             records,
             config,
+            input: ModelInput::read(&records.run.input()).ok(),
             data: subject.data.as_ref(),
             splits: subject.splits,
             name: folder.to_string_lossy().into_owned(),
@@ -73,19 +77,19 @@ impl<'a> Run<'a> {
 
     /// What the model takes, if the records or the data know it.
     pub(super) fn input_shape(&self) -> Option<InputShape> {
-        let recorded = self.records.environment.shape.as_ref();
-        let recorded = recorded.map(|shape| InputShape {
-            channels: shape.channels,
-            height: shape.height,
-            width: shape.width,
-            n_classes: shape.class_names.len(),
+        let recorded = self.input.as_ref().map(|input| InputShape {
+            channels: input.channels,
+            height: input.height,
+            width: input.width,
+            n_classes: input.class_names.len(),
         });
         recorded.or_else(|| {
             let dataset = &self.splits?.dataset;
+            let images = &dataset.train.images;
             Some(InputShape {
-                channels: dataset.train.images.channels,
-                height: dataset.train.images.height,
-                width: dataset.train.images.width,
+                channels: images.channels,
+                height: images.height,
+                width: images.width,
                 n_classes: dataset.class_names.len(),
             })
         })
@@ -185,7 +189,7 @@ impl<'a> Run<'a> {
             ]),
             None => sections.push(("test", "Test result", result::none_yet(self))),
         }
-        let of_data = data::recorded(&self.records.environment)
+        let of_data = data::recorded(self)
             + &self
                 .data
                 .map_or(String::new(), |data| data.section(&self.id));

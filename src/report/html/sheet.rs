@@ -27,22 +27,32 @@ pub(super) struct Sheets {
 }
 
 impl Sheets {
-    /// As many of the images as fit into `most_bytes`, the first ones first.
+    /// As many of the images as fit into `most_bytes` with `extra` bytes for each, the first ones first;
+    /// returns how many.
     pub(super) fn fitting(
         images: &Images,
         wanted: &[usize],
         most_bytes: usize,
-    ) -> Result<(Self, usize)> {
-        let mut n = wanted.len();
-        loop {
-            let sheets = Self::of(images, &wanted[..n])?;
-            let bytes = sheets.bytes();
-            if bytes <= most_bytes || n == 0 {
-                return Ok((sheets, n));
+        extra: usize,
+    ) -> Result<usize> {
+        // The first ones tell about how large they are, so that no more are packed than needed.
+        const FIRST: usize = 64;
+        let mut n = wanted.len().min(FIRST);
+        let mut best = 0;
+        for _ in 0..8 {
+            let bytes = Self::of(images, &wanted[..n])?.bytes() + n * extra;
+            if bytes <= most_bytes {
+                best = n;
             }
             // A little less than in proportion, so that a few rounds do.
-            n = (n * most_bytes / bytes * 19 / 20).min(n - 1);
+            let next = (n * most_bytes / bytes.max(1) * 19 / 20).min(wanted.len());
+            let is_near = bytes <= most_bytes && next <= n + n / 16;
+            if best == wanted.len() || is_near || next == 0 {
+                break;
+            }
+            n = next;
         }
+        Ok(best)
     }
 
     pub(super) fn of(images: &Images, wanted: &[usize]) -> Result<Self> {
@@ -81,10 +91,9 @@ fn tile_sides(width: usize, height: usize) -> (usize, usize) {
 fn tile(images: &Images, index: usize) -> DynamicImage {
     let (width, height) = (images.width, images.height);
     let area = width * height;
-    let n_channels = 1;
-    let pixels = &images.pixels[index * area * n_channels..][..area * n_channels];
+    let pixels = images.image(index);
     let (w, h) = (width as u32, height as u32);
-    let image = if n_channels == 3 {
+    let image = if images.channels == 3 {
         RgbImage::from_fn(w, h, |x, y| {
             let at = y as usize * width + x as usize;
             image::Rgb([0, 1, 2].map(|channel| pixels[channel * area + at]))
@@ -133,15 +142,16 @@ fn png(tiles: &[DynamicImage], columns: usize) -> Result<String> {
 mod tests {
     use super::*;
 
-    fn noise(n_images: usize, side: usize) -> Images {
+    fn noise(n_images: usize, channels: usize, side: usize) -> Images {
         let mut state = 1u32;
-        let pixels = (0..n_images * side * side).map(|_| {
+        let pixels = (0..n_images * channels * side * side).map(|_| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (state >> 24) as u8
         });
         Images {
             channels: 1,
             n_images,
+            channels,
             height: side,
             width: side,
             pixels: pixels.collect(),
@@ -156,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_tile_is_its_image_pixel_by_pixel() {
-        let images = noise(150, 28);
+        let images = noise(150, 1, 28);
         let wanted: Vec<usize> = (0..150).rev().collect();
         let sheets = Sheets::of(&images, &wanted).unwrap();
         assert_eq!(
@@ -174,14 +184,33 @@ mod tests {
     }
 
     #[test]
+    fn planes_become_colors() {
+        let images = noise(2, 3, 5);
+        let sheets = Sheets::of(&images, &[1]).unwrap();
+        let sheet = decoded(&sheets.urls[0]).into_rgb8();
+        let image = images.image(1);
+        for at in 0..25 {
+            let pixel = sheet.get_pixel(at as u32 % 5, at as u32 / 5);
+            assert_eq!(pixel.0, [image[at], image[25 + at], image[50 + at]]);
+        }
+    }
+
+    #[test]
     fn the_budget_is_kept_and_used() {
-        let images = noise(60, 200);
+        let images = noise(60, 3, 200);
         let wanted: Vec<usize> = (0..60).collect();
         let all = Sheets::of(&images, &wanted).unwrap();
         assert!(all.reduced && (all.width, all.height) == (64, 64));
         let most = all.bytes() / 3;
-        let (sheets, n) = Sheets::fitting(&images, &wanted, most).unwrap();
-        assert!(sheets.bytes() <= most && (15..=20).contains(&n), "{n}");
-        assert_eq!(Sheets::fitting(&images, &wanted, 10).unwrap().1, 0);
+        let n = Sheets::fitting(&images, &wanted, most, 0).unwrap();
+        assert!((17..=20).contains(&n), "{n}");
+        assert!(Sheets::of(&images, &wanted[..n]).unwrap().bytes() <= most);
+        let fewer = Sheets::fitting(&images, &wanted, most, most / 30).unwrap();
+        assert!((9..=13).contains(&fewer), "{fewer}");
+        assert_eq!(Sheets::fitting(&images, &wanted, 10, 0).unwrap(), 0);
+        assert_eq!(
+            Sheets::fitting(&images, &wanted, usize::MAX / 100, 0).unwrap(),
+            60
+        );
     }
 }

@@ -54,23 +54,23 @@ struct Matrix {
 }
 
 impl<'a> View<'a> {
-    /// `galleries`: of each run, in their order.
-    pub(super) fn new(runs: &'a [Run<'a>], galleries: Vec<Gallery>) -> Self {
+    /// `galleries`: of each run, in their order. `samples`: whether the training images are shown.
+    pub(super) fn new(runs: &'a [Run<'a>], galleries: Vec<Gallery>, samples: bool) -> Self {
         let runs = runs.iter().zip(galleries);
         Self {
             shades: &SHADES,
             runs: runs
-                .map(|(run, gallery)| RunView::new(run, gallery))
+                .map(|(run, gallery)| RunView::new(run, gallery, samples))
                 .collect(),
         }
     }
 }
 
 impl<'a> RunView<'a> {
-    fn new(run: &'a Run<'a>, gallery: Gallery) -> Self {
+    fn new(run: &'a Run<'a>, gallery: Gallery, samples: bool) -> Self {
         let evaluation = run.records.evaluated.as_ref().map(|it| &it.evaluation);
-        let shape = run.records.environment.shape.as_ref();
-        let recorded = shape.map_or(&[][..], |shape| &shape.class_names);
+        let recorded = run.input.as_ref();
+        let recorded = recorded.map_or(&[][..], |input| &input.class_names);
         let matrix = evaluation.map(|evaluation| {
             let classes = matrix_classes(&evaluation.confusion);
             let row = |&actual: &usize| -> Vec<u64> {
@@ -96,6 +96,7 @@ impl<'a> RunView<'a> {
                 bin.accuracy,
             )
         });
+        let shown = run.data.filter(|_| samples);
         Self {
             id: &run.id,
             name: &run.name,
@@ -105,10 +106,7 @@ impl<'a> RunView<'a> {
             matrix,
             bins: bins.collect(),
             gallery,
-            samples: run
-                .data
-                .map(|data| data.samples.clone())
-                .unwrap_or_default(),
+            samples: shown.map(|data| data.samples.clone()).unwrap_or_default(),
             images_missing: run.images_missing(),
         }
     }
