@@ -262,15 +262,17 @@ fn report(
     if let Some((split, outcome)) = columns.iter().find(|(split, _)| *split == SplitName::Test) {
         experiment.write_evaluation(run, outcome, &checkpoint, *split)?;
     }
-    if let Some(plots) = plots::draw(experiment, run, Options::default()) {
-        shown.say(&format!("\n{}", plots::told(run, &plots)));
+    shown.say("");
+    if experiment.config.report.plots
+        && let Some(plots) = plots::draw(experiment, run, Options::default())
+    {
+        shown.say(&plots::told(run, &plots));
+    }
+    if let Some(report) = page::after(experiment, run) {
+        shown.say(&format!("report  {}", report.display()));
     }
     let root = run.root.display();
     let more = experiment.config.train.epochs.saturating_mul(2);
-    shown.say("");
-    if let Some(report) = page::after(experiment, run) {
-        shown.say(&format!("report {}", report.display()));
-    }
     shown.say(&format!(
         "next   weft evaluate {root}    weft resume {root} --epochs {more}"
     ));
