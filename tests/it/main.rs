@@ -14,6 +14,8 @@ mod export;
 mod kernels;
 mod learning;
 mod models;
+mod plots;
 mod quickstart;
 mod resume;
 mod run_folder;
+mod scikit_learn;
