@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::config::ExperimentConfig;
 use crate::experiment::{config_of, state_of};
+use crate::report::ReportConfig;
 use crate::run::RunFolder;
 use crate::run::checkpoints::{Checkpoint, Store};
 use crate::run::records::{Change, EpochRow, Start, TrainState};
@@ -222,6 +223,7 @@ impl Replay<'_> {
     fn set_up(&self, run: &RunFolder, part: &Part, index: usize) -> Result<()> {
         let mut config = part.config.clone();
         config.name = "replay".to_owned();
+        config.report = ReportConfig::NONE;
         let path = match index {
             0 => self.folder.join("replay.toml"),
             _ => run.config(),

@@ -91,7 +91,10 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     say(&format!("loss      {}", loss_text(outcome.loss)));
     say(&format!("accuracy  {:.4}", outcome.accuracy()));
     let predictions = &outcome.predictions;
-    say(&format!("top-2     {:.4}", predictions.top_k_accuracy(2)));
+    say(&format!(
+        "top-2 accuracy {:.4}",
+        predictions.top_k_accuracy(2)
+    ));
     say(&format!(
         "calibration error {:.4} (expected, {CALIBRATION_BINS} bins)",
         predictions.calibration(CALIBRATION_BINS).expected_error

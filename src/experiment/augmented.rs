@@ -81,10 +81,9 @@ impl Experiment {
 
     fn stored(&self, image_index: usize) -> AugmentedImage {
         let train = &self.splits.dataset.train;
-        let n = train.images.pixels.len() / train.images.n_images.max(1);
         AugmentedImage {
             label: usize::from(train.labels[image_index]),
-            stored: train.images.pixels[image_index * n..][..n].to_vec(),
+            stored: train.images.image(image_index).to_vec(),
             drawn: Vec::new(),
         }
     }

@@ -25,6 +25,15 @@ pub struct ReportConfig {
     pub plots: bool,
 }
 
+impl ReportConfig {
+    /// Nothing is drawn nor written.
+    pub const NONE: Self = Self {
+        at_end: false,
+        every_minutes: 0.0,
+        plots: false,
+    };
+}
+
 impl Default for ReportConfig {
     fn default() -> Self {
         Self {

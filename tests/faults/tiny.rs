@@ -18,7 +18,8 @@ use crate::common::weft;
 pub(crate) const STEPS_PER_EPOCH: u64 = 8;
 pub(crate) const EPOCHS: u64 = 3;
 
-/// Saves whenever a step has taken longer than that: about at every one.
+/// Saves whenever a step has taken longer than that: about at every one. Draws nothing, to be quick:
+/// `writes` has a test of that.
 const CONFIG: &str = "
 name = \"tiny\"
 seed = 3
@@ -49,6 +50,9 @@ device = \"cpu\"
 patience = 0
 [checkpoint]
 every_minutes = 1e-5
+[report]
+at_end = false
+plots = false
 ";
 
 /// A folder in memory where the system has one: a kill does not lose what the system has taken, and

@@ -155,6 +155,47 @@ fn fault_at_every_operation(name: &str, more: &[&str], resumed: bool) {
     ));
 }
 
+/// The disk fails while the pictures are drawn: the training is a success, and an evaluation draws them.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_fault_while_the_pictures_are_drawn() {
+    let tiny = Tiny::new();
+    let expected = expected(&tiny, &[]);
+    let pictures = ["--set", "report.plots=true"];
+    for (at, fault) in (0..7)
+        .map(|at| (at, Fault::Once))
+        .chain([(0, Fault::FromThereOn), (9, Fault::FromThereOn)])
+    {
+        let place = tiny.place();
+        let seen = Rc::new(Cell::new(0));
+        let watch = {
+            let seen = seen.clone();
+            disk::watch(move |operation| {
+                if !format!("{operation:?}").contains("/plots") {
+                    return Ok(());
+                }
+                let now = seen.replace(seen.get() + 1);
+                match now == at || (now > at && fault == Fault::FromThereOn) {
+                    true => Err(io::Error::from_raw_os_error(28)),
+                    false => Ok(()),
+                }
+            })
+        };
+        let ended = train(&tiny, place.path(), &pictures);
+        drop(watch);
+        ended.unwrap_or_else(|error| panic!("operation {at}, {fault:?}: {error}"));
+        assert!(seen.get() > at, "operation {at} was not reached");
+        let run = place.path().join("tiny");
+        assert_eq!(End::of(&run), expected);
+        assert_sound(&run);
+        weft(&["evaluate", run.to_str().unwrap(), "--device", "cpu"]).unwrap();
+        let drawn = fs::read_dir(run.join("plots")).unwrap();
+        let drawn = drawn.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let drawn: Vec<String> = drawn.collect();
+        assert_eq!(drawn.len(), 14, "{drawn:?}");
+    }
+}
+
 fn expected(tiny: &Tiny, more: &[&str]) -> End {
     let place = tiny.place();
     train(tiny, place.path(), more).unwrap();

@@ -65,10 +65,10 @@ impl Axis {
             return Self::linear(0.0, 1.0);
         }
         let span = (high - low).max(0.01);
-        let step = [0.2, 0.1, 0.05, 0.02, 0.01, 0.005]
+        let step = [0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002]
             .into_iter()
-            .find(|step| span / step >= 2.5)
-            .unwrap_or(0.005);
+            .find(|step| span / step >= 5.0)
+            .unwrap_or(0.001);
         let steps = |value: f64| (value / step * 1e9).round() / 1e9;
         let low = (steps(low).floor() * step).max(0.0);
         let high = (steps(high).ceil() * step).min(1.0);
@@ -156,7 +156,7 @@ pub(super) fn scientific(value: f64) -> String {
         true => "0".to_owned(),
         false => {
             let short = format!("{value:.1e}");
-            short.replace(".0e", "e")
+            short.replace(".0e", "e").trim_end_matches("e0").to_owned()
         }
     }
 }
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn accuracies_are_shown_from_near_the_lowest() {
         let axis = Axis::for_parts([0.72, 0.86, 0.9265].into_iter());
-        assert_eq!((axis.low, axis.high), (0.7, 0.95));
+        assert_eq!((axis.low, axis.high), (0.72, 0.94));
         let axis = Axis::for_parts([0.1, 0.9].into_iter());
         assert_eq!((axis.low, axis.high), (0.0, 1.0));
         for values in [&[1.0][..], &[0.0], &[0.5], &[]] {
@@ -228,5 +228,6 @@ mod tests {
         assert_eq!(Axis::whole_marks(1, 500, 8), [1, 100, 200, 300, 400, 500]);
         assert_eq!(scientific(3.1e-4), "3.1e-4");
         assert_eq!(scientific(1e30), "1e30");
+        assert_eq!(scientific(2.0), "2");
     }
 }

@@ -152,9 +152,11 @@ fn histogram(scene: &mut Scene, evaluation: &Evaluation, top: f64) {
             palette::OTHER,
         );
         let count = text::thousands(bin.n_images);
+        let (middle, above) = ((left + right) / 2.0, y - 2.5);
         if text::width(&count, 8.0) < right - left {
-            let at = ((left + right) / 2.0, y - 2.0);
-            scene.text(&count, at, 8.0, palette::MUTED, Anchor::Middle);
+            scene.text(&count, (middle, above), 8.0, palette::MUTED, Anchor::Middle);
+        } else if bin.upper >= 1.0 {
+            scene.text(&count, (right, above), 8.0, palette::MUTED, Anchor::End);
         }
     }
     let bottom = top + HISTOGRAM;

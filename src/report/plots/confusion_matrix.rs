@@ -39,12 +39,11 @@ pub(super) fn draw(figure: &Figure) -> Drawn {
     let left = MARGIN + BODY * 1.6 + layout.names_width + 8.0;
     let width = (left + side + 24.0 + BAR + 44.0 + MARGIN).max(480.0);
     let subtitle = format!(
-        "{}; {} of the images of each actual class (row) by predicted class (column)",
+        "{}; {}",
         figure.evaluated_on(evaluation),
-        if figure.options.counts {
-            "numbers"
-        } else {
-            "per cent"
+        match figure.options.counts {
+            true => "images in each cell, coloured by their part of the actual class (row)",
+            false => "per cent of the actual class (row)",
         }
     );
     let title = figure.titled(&format!(
@@ -83,8 +82,8 @@ impl Layout {
     fn new(labels: &[String]) -> Self {
         let n = labels.len();
         let (least, size) = match n {
-            0..=12 => (48.0, 12.0),
-            13..=20 => (36.0, 11.0),
+            0..=12 => (58.0, 12.0),
+            13..=20 => (40.0, 11.0),
             21..=32 => (28.0, 10.0),
             33..=64 => (16.0, 10.0),
             65..=128 => (12.0, 9.0),

@@ -84,6 +84,12 @@ fn number(value: f64) -> String {
     }
 }
 
+/// 0.6, 0.72, 0.985
+fn short(part: f64) -> String {
+    let text = format!("{part:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 fn panels(rows: &[EpochRow]) -> Vec<Panel<'_>> {
     let has_validation = rows.iter().any(|row| row.valid_loss.is_some());
     let pair = |train: fn(&EpochRow) -> f64, valid: fn(&EpochRow) -> Option<f64>| {
@@ -135,8 +141,9 @@ fn panels(rows: &[EpochRow]) -> Vec<Panel<'_>> {
         ),
         panel(
             format!(
-                "Accuracy (axis from {:.2} to {:.2})",
-                accuracy_axis.low, accuracy_axis.high
+                "Accuracy (axis from {} to {})",
+                short(accuracy_axis.low),
+                short(accuracy_axis.high)
             ),
             accuracy_axis,
             accuracy,
@@ -207,7 +214,7 @@ impl Panel<'_> {
             palette::TEXT,
             Anchor::Start,
         );
-        let marks = self.axis.marks((self.height / 32.0) as usize);
+        let marks = self.axis.marks((self.height / 22.0) as usize);
         for (mark, label) in marks.iter().zip(labels(&marks)) {
             let y = self.y_of(*mark);
             scene.line(vec![(left, y), (right, y)], 1.0, palette::GRID);

@@ -17,12 +17,12 @@ const MOST: usize = 16;
 const SIDE: f64 = 112.0;
 /// Of a bar that is full.
 const BAR: f64 = 62.0;
-const ROW: f64 = 12.5;
+const ROW: f64 = 11.2;
 /// Up to so many classes all have a bar, else the most probable `TOP`.
 const ALL: usize = 12;
 const TOP: usize = 8;
 const NAMES: f64 = 110.0;
-const SIZE: f64 = 9.5;
+const SIZE: f64 = 9.25;
 
 /// The images of a sheet, worst first within each confusion.
 pub(super) fn chosen(predictions: &Predictions, most: usize) -> Vec<usize> {
@@ -108,11 +108,11 @@ pub(super) fn draw(figure: &Figure) -> Drawn {
     let mut y = top + 26.0;
     for row in tiles.chunks(COLUMNS) {
         let title_lines = row.iter().map(|tile| tile.title.len()).max().unwrap_or(1);
-        let below = y + title_lines as f64 * BODY * text::LINE + SMALL * text::LINE + 5.0;
+        let below = y + title_lines as f64 * BODY * text::LINE + SMALL * text::LINE + 7.0;
         for (column, tile) in row.iter().enumerate() {
             let x = MARGIN + step * column as f64;
             scene.lines(&tile.title, (x, y), BODY, palette::TEXT, Anchor::Start);
-            let at = (x, below - 10.0);
+            let at = (x, below - 9.0);
             scene.text(&tile.note, at, SMALL, palette::MUTED, Anchor::Start);
             let picture = splits(tile.image);
             super::framed(&mut scene, picture, (x, below), SIDE);
@@ -160,7 +160,8 @@ fn tile(
     }
     let bar = |class: usize| {
         let lines = text::wrap(&labels[class], SIZE, NAMES);
-        let height = f64::max(ROW, lines.len() as f64 * SIZE * 1.15 + 2.0);
+        let more = lines.len().saturating_sub(1) as f64;
+        let height = ROW + more * SIZE * text::LINE + more.min(1.0) * 3.0;
         Bar {
             class,
             lines,
@@ -211,13 +212,27 @@ fn bars(
         let at = (x + names_width, middle);
         scene.middle(&lines, at, SIZE, text_colour, Anchor::End);
         let length = BAR * f64::from(row[bar.class]);
-        scene.rectangle((ground.0, middle - 4.5), (length.max(0.5), 9.0), colour);
+        scene.rectangle((ground.0, middle - 4.0), (length.max(0.5), 8.0), colour);
+        if bar.class == label {
+            let percent = [percent(row[label])];
+            let at = (ground.0 + length + 4.0, middle);
+            scene.middle(&percent, at, SIZE, palette::TEXT, Anchor::Start);
+        }
         y += bar.height;
     }
     scene.line(vec![ground, (ground.0, y)], 1.0, palette::AXIS);
     // Where a bar would end that has all.
     let full = ground.0 + BAR;
     scene.line(vec![(full, ground.1), (full, y)], 1.0, palette::GRID);
+}
+
+/// Of a class that is not the most probable: also a small one is told.
+fn percent(probability: f32) -> String {
+    match 100.0 * probability {
+        percent if percent >= 9.95 => format!("{percent:.0} %"),
+        percent if percent >= 0.05 => format!("{percent:.1} %"),
+        _ => "< 0.1 %".to_owned(),
+    }
 }
 
 #[cfg(test)]

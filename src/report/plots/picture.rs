@@ -19,9 +19,7 @@ pub(super) struct Picture {
 impl Picture {
     /// One image of a set.
     pub(super) fn of(images: &Images, image_index: usize) -> Self {
-        let n = images.pixels.len() / images.n_images.max(1);
-        let pixels = &images.pixels[image_index * n..][..n];
-        Self::from_planes(pixels, images.height, images.width)
+        Self::from_planes(images.image(image_index), images.height, images.width)
     }
 
     /// * `pixels`: `[channel, row, column]`, of one channel or three

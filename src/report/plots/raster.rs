@@ -5,14 +5,11 @@ use anyhow::{Result, anyhow, ensure};
 use image::ExtendedColorType;
 use image::codecs::png::CompressionType;
 use plotters::backend::{BitMapBackend, DrawingBackend};
-use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{
-    Color, FontDesc, FontFamily, FontStyle, FontTransform, RGBColor, ShapeStyle, TextStyle,
-};
+use plotters::style::{Color, RGBColor, ShapeStyle};
 
 use super::palette::{self, Rgb};
 use super::picture::encode;
-use super::scene::{Anchor, Item, Point, Scene, Text};
+use super::scene::{Item, Point, Scene, Text};
 use super::text;
 
 /// Most pixels that are drawn on; beyond, the picture gets coarser. Three bytes each.
@@ -143,41 +140,30 @@ impl Raster<'_> {
         drawn.map_err(told)
     }
 
+    /// Glyph by glyph: plotters puts each on a whole pixel, and drops the room at its left.
     fn text(&mut self, text: &Text) -> Result<()> {
-        // plotters' font size is the height of the font, and it puts the baseline half of it below
-        // the position.
-        let size = text.size * self.scale * text::height();
-        let below = size / 2.0 / self.scale;
         let (x, y) = text.at;
-        let at = match text.upwards {
-            true => self.at((x - below, y)),
-            false => self.at((x, y - below)),
-        };
-        let visible = text.text.chars().filter(|&c| !text::is_invisible(c));
-        let visible: String = visible.collect();
-        let style = text_style(text, size, text.colour.light);
-        self.backend.draw_text(&visible, &style, at).map_err(told)
+        let (x, y) = (x * self.scale, y * self.scale);
+        let (r, g, b) = text.colour.light;
+        let mut drawn = Ok(());
+        let backend = &mut self.backend;
+        text::glyphs(text, self.scale, |along, down, part| {
+            let (dx, dy) = match text.upwards {
+                true => (down, -along),
+                false => (along, down),
+            };
+            let at = ((x.round() as i32) + dx, (y.round() as i32) + dy);
+            let colour = RGBColor(r, g, b).mix(f64::from(part));
+            if let Err(error) = backend.draw_pixel(at, colour.to_backend_color()) {
+                drawn = Err(told(error));
+            }
+        });
+        drawn
     }
 }
 
 fn style((r, g, b): Rgb) -> ShapeStyle {
     RGBColor(r, g, b).filled()
-}
-
-/// plotters' style of a text that is put by its top.
-pub(super) fn text_style(text: &Text, size: f64, (r, g, b): Rgb) -> TextStyle<'static> {
-    let font = FontDesc::new(FontFamily::SansSerif, size, FontStyle::Normal);
-    let font = match text.upwards {
-        true => font.transform(FontTransform::Rotate270),
-        false => font,
-    };
-    let anchor = match text.anchor {
-        Anchor::Start => HPos::Left,
-        Anchor::Middle => HPos::Center,
-        Anchor::End => HPos::Right,
-    };
-    font.color(&RGBColor(r, g, b))
-        .pos(Pos::new(anchor, VPos::Top))
 }
 
 /// plotters' errors are not `'static`.

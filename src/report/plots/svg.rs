@@ -7,12 +7,14 @@ use anyhow::{Context, Result};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use plotters::backend::{DrawingBackend, SVGBackend};
-use plotters::style::{Color, RGBColor, ShapeStyle};
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::{
+    Color, FontDesc, FontFamily, FontStyle, FontTransform, RGBColor, ShapeStyle, TextStyle,
+};
 
 use super::palette::{self, Colour, Rgb};
-use super::raster::{text_style, told};
-use super::scene::{Item, Point, Scene, Text};
-use super::text;
+use super::raster::told;
+use super::scene::{Anchor, Item, Point, Scene, Text};
 
 /// plotters counts in whole numbers, so a pixel of the page is four of its units.
 const SCALE: f64 = 4.0;
@@ -47,7 +49,6 @@ pub(super) fn svg(scene: &Scene) -> Result<String> {
 
 /// Lets plotters write its SVG; what it cannot write comes back.
 fn draw(scene: &Scene, size: (u32, u32), into: &mut String) -> Result<(Colours, String)> {
-    text::height(); // registers the font
     let mut writer = Writer {
         backend: SVGBackend::with_string(into, size),
         colours: Colours::default(),
@@ -134,6 +135,22 @@ impl Writer<'_> {
         let drawn = self.backend.draw_text(&text.text, &style, whole(at));
         drawn.map_err(told)
     }
+}
+
+/// plotters' style of a text that is put by its top. The viewer's fonts draw it.
+fn text_style(text: &Text, size: f64, (r, g, b): Rgb) -> TextStyle<'static> {
+    let font = FontDesc::new(FontFamily::SansSerif, size, FontStyle::Normal);
+    let font = match text.upwards {
+        true => font.transform(FontTransform::Rotate270),
+        false => font,
+    };
+    let anchor = match text.anchor {
+        Anchor::Start => HPos::Left,
+        Anchor::Middle => HPos::Center,
+        Anchor::End => HPos::Right,
+    };
+    font.color(&RGBColor(r, g, b))
+        .pos(Pos::new(anchor, VPos::Top))
 }
 
 fn whole((x, y): Point) -> (i32, i32) {

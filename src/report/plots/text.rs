@@ -2,14 +2,12 @@
 
 use std::sync::LazyLock;
 
-use ab_glyph::{Font, FontRef};
-use plotters::style::{FontStyle, register_font};
+use ab_glyph::{Font, FontRef, PxScale, ScaleFont, point};
+
+use super::scene::{Anchor, Text};
 
 /// DejaVu Sans, a part of it: see assets/fonts/README.md.
 const FONT: &[u8] = include_bytes!("../../../assets/fonts/DejaVuSans-subset.ttf");
-
-/// What the font is registered as, and what an SVG asks its viewer for.
-pub(super) const FAMILY: &str = "sans-serif";
 
 /// Of the distance between two lines, in parts of the font size.
 pub(super) const LINE: f64 = 1.25;
@@ -21,18 +19,44 @@ pub(super) const CAPITAL: f64 = 0.73;
 /// widest.
 const UNKNOWN_WIDTH: f64 = 1.35;
 
-static LOADED: LazyLock<FontRef<'static>> = LazyLock::new(|| {
-    let font = FontRef::try_from_slice(FONT).expect("the embedded font is one");
-    let registered = register_font(FAMILY, FontStyle::Normal, FONT);
-    assert!(registered.is_ok(), "the embedded font is one");
-    font
-});
+static LOADED: LazyLock<FontRef<'static>> =
+    LazyLock::new(|| FontRef::try_from_slice(FONT).expect("the embedded font is one"));
 
-/// The font's height from the lowest to the highest part, in parts of the font size. plotters counts
-/// in it where others count in the font size. The font is registered from here on.
-pub(super) fn height() -> f64 {
+/// Draws a text with the embedded font: calls `pixel` with a pixel's distance from the text's place,
+/// along the text and down from its baseline, and with the part of the pixel that is covered. A
+/// character that the font lacks is a box.
+///
+/// * `scale`: pixels to one of the text's
+pub(super) fn glyphs(text: &Text, scale: f64, mut pixel: impl FnMut(i32, i32, f32)) {
+    // The font's scale is its height, where others count in the font size.
     let units = LOADED.units_per_em().unwrap_or(1.0);
-    f64::from(LOADED.height_unscaled() / units)
+    let size = PxScale::from((text.size * scale) as f32 * LOADED.height_unscaled() / units);
+    let font = LOADED.as_scaled(size);
+    let visible = || text.text.chars().filter(|&c| !is_invisible(c));
+    let mut places = Vec::new();
+    let (mut along, mut before) = (0.0, None);
+    for character in visible() {
+        let glyph = font.glyph_id(character);
+        along += before.map_or(0.0, |before| font.kern(before, glyph));
+        places.push((glyph, along));
+        along += font.h_advance(glyph);
+        before = Some(glyph);
+    }
+    let start = match text.anchor {
+        Anchor::Start => 0.0,
+        Anchor::Middle => -along / 2.0,
+        Anchor::End => -along,
+    };
+    for (glyph, place) in places {
+        let glyph = glyph.with_scale_and_position(size, point(start + place, 0.0));
+        let Some(outline) = LOADED.outline_glyph(glyph) else {
+            continue; // a space
+        };
+        let corner = outline.px_bounds().min;
+        outline.draw(|x, y, part| {
+            pixel(corner.x as i32 + x as i32, corner.y as i32 + y as i32, part);
+        });
+    }
 }
 
 /// Width of a line of text at a font size.
@@ -88,7 +112,8 @@ pub(super) fn class_labels(names: &[String], n_classes: usize) -> Vec<String> {
         match name {
             Some(name) if name.is_empty() => class.to_string(),
             Some(name) if is_drawable(&name) => name,
-            Some(name) => format!("{class}: {name}"),
+            // Isolated: a name from right to left turns nothing around it.
+            Some(name) => format!("{class}: \u{2068}{name}\u{2069}"),
             None => class.to_string(),
         }
     };
@@ -197,7 +222,16 @@ mod tests {
     fn what_the_font_lacks_is_numbered_and_control_characters_go() {
         let names = ["Bag", "包", "a\u{0}b\nc", " "].map(str::to_owned);
         let labels = class_labels(&names, 5);
-        assert_eq!(labels, ["Bag", "1: 包", "a\u{fffd}b\u{fffd}c", "3", "4"]);
+        assert_eq!(
+            labels,
+            [
+                "Bag",
+                "1: \u{2068}包\u{2069}",
+                "a\u{fffd}b\u{fffd}c",
+                "3",
+                "4"
+            ]
+        );
     }
 
     #[test]
