@@ -216,7 +216,13 @@ impl Splits {
     /// The background that the training images have in common, if they are grey and have one.
     pub fn background(&self) -> Option<Background> {
         let images = &self.dataset.train.images;
-        if images.channels != 1 {
+        // What was fitted has edges of its own, and a picture is later fitted just as it was.
+        let fitted = self
+            .source()
+            .images
+            .as_ref()
+            .is_some_and(|set| set.n_fitted > 0);
+        if images.channels != 1 || fitted {
             return None;
         }
         let indices = self.split.train.iter();

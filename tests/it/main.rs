@@ -11,6 +11,7 @@ mod data_sources;
 mod devices;
 mod download;
 mod export;
+mod image_folders;
 mod kernels;
 mod learning;
 mod models;
