@@ -15,6 +15,7 @@ mod image_folders;
 mod kernels;
 mod learning;
 mod models;
+mod own_data;
 mod quickstart;
 mod resume;
 mod run_folder;
