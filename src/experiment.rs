@@ -383,7 +383,7 @@ impl Experiment {
 
     fn shape(&self) -> records::RunShape {
         records::RunShape {
-            channels: 1,
+            channels: self.input.channels,
             height: self.input.height,
             width: self.input.width,
             class_names: self.splits.dataset.class_names.clone(),

@@ -173,6 +173,7 @@ pub(super) fn title(data: &Value) -> String {
         Some("fashion_mnist") => "Fashion-MNIST".to_owned(),
         Some("sample") => "embedded sample of Fashion-MNIST".to_owned(),
         Some("directory") => "a data set in MNIST's format".to_owned(),
+        Some("image_folder") => "a folder of images".to_owned(),
         Some(other) => other.replace('_', " "),
         None => "unknown".to_owned(),
     }
@@ -193,21 +194,30 @@ fn more_of(data: &Value) -> Vec<(String, String)> {
     const SHOWN: [&str; 4] = ["kind", "location", "sha256", "warning"];
     let entries = data.as_object().into_iter().flatten();
     let others = entries.filter(|(key, _)| !SHOWN.contains(&key.as_str()));
-    others
-        .map(|(key, value)| {
-            let mut title = key.replace('_', " ");
-            if let Some(first) = title.get_mut(..1) {
-                first.make_ascii_uppercase();
-            }
-            (title, value_text(value))
-        })
-        .collect()
+    // What belongs together, as what was made of a folder of images, has a row each.
+    let rows = others.flat_map(|(key, value)| match value.as_object() {
+        Some(parts) => parts.iter().collect(),
+        None => vec![(key, value)],
+    });
+    rows.map(|(key, value)| {
+        let mut title = key.replace('_', " ");
+        if let Some(first) = title.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        (title, value_text(value))
+    })
+    .collect()
 }
 
 /// A value as HTML; a long list is folded.
 fn value_text(value: &Value) -> String {
     let plain = |value: &Value| match value {
         Value::String(text) => name(text),
+        Value::Object(_) if value["reason"].is_string() => format!(
+            "{}: {}",
+            name(value["file"].as_str().unwrap_or_default()),
+            name(value["reason"].as_str().unwrap_or_default())
+        ),
         other => Text(&other.to_string()).to_string(),
     };
     match value {

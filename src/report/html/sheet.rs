@@ -81,10 +81,9 @@ fn tile_sides(width: usize, height: usize) -> (usize, usize) {
 fn tile(images: &Images, index: usize) -> DynamicImage {
     let (width, height) = (images.width, images.height);
     let area = width * height;
-    let n_channels = 1;
-    let pixels = &images.pixels[index * area * n_channels..][..area * n_channels];
+    let pixels = images.image(index);
     let (w, h) = (width as u32, height as u32);
-    let image = if n_channels == 3 {
+    let image = if images.channels == 3 {
         RgbImage::from_fn(w, h, |x, y| {
             let at = y as usize * width + x as usize;
             image::Rgb([0, 1, 2].map(|channel| pixels[channel * area + at]))
