@@ -1,33 +1,31 @@
 //! A folder of images as a data set: each class has a folder, in train/, test/ and validation/ or in one
 //! set that is divided. Fitted to one size once, and kept beside the images.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use self::cache::{Found, Key};
 use self::convert::{Packed, convert};
+use self::divide::{Divided, check_classes, count_twins, divide};
 use self::error::{MOST_LISTED, list};
-use self::scan::{Part, Scan, hex, scan};
+use self::files::hex;
+use self::scan::{Part, Scan, scan};
 use super::download::{Progress, sha256_hex};
 use super::fashion_mnist::{Dataset, FileSha256, LabeledImages, Source, SourceKind};
-use super::idx::Images;
-use super::split::{SplitError, stratified};
-use crate::random::mix;
 
 pub use self::error::{BadImage, ImageFolderError};
+pub(super) use self::files::sign_of_images;
 pub use self::options::{Color, Size};
-pub(super) use self::scan::sign_of_images;
 
 mod cache;
 mod convert;
+mod divide;
 mod error;
+mod files;
 mod options;
 mod scan;
 
-/// Keeps the draws of the test split apart from those of the validation split.
-const TEST_TAG: u64 = u64::from_be_bytes(*b"wf.test ");
 /// Bad images that a record lists.
 const MOST_RECORDED: usize = 1000;
 
@@ -193,137 +191,6 @@ fn parts(scan: &Scan) -> Vec<String> {
     parts.dedup();
     let names = parts.iter().map(|part| part.as_str().to_owned());
     names.filter(|_| scan.has_parts).collect()
-}
-
-/// Part and label of each image that is packed.
-fn usable(scan: &Scan, packed: &Packed) -> Vec<(Part, u8)> {
-    let mut bad = packed.bad.iter().map(|&(index, _)| index).peekable();
-    let files = scan.files.iter().enumerate();
-    let usable = files.filter(|(index, _)| bad.next_if_eq(index).is_none());
-    usable.map(|(_, file)| (file.part, file.label)).collect()
-}
-
-fn check_classes(scan: &Scan, packed: &Packed, folder: &Path) -> Result<(), ImageFolderError> {
-    let count = |images: &mut dyn Iterator<Item = (Part, u8)>| {
-        let mut counts = vec![0usize; scan.class_names.len()];
-        for (part, label) in images {
-            counts[usize::from(label)] += usize::from(part == Part::Train);
-        }
-        counts
-    };
-    let all = count(&mut scan.files.iter().map(|file| (file.part, file.label)));
-    let usable = count(&mut usable(scan, packed).into_iter());
-    for (label, name) in scan.class_names.iter().enumerate() {
-        let (folder, name) = (folder.to_owned(), name.clone());
-        match (all[label], usable[label]) {
-            (0, _) => return Err(ImageFolderError::EmptyClass { folder, name }),
-            (n_bad, 0) => {
-                return Err(ImageFolderError::AllBad {
-                    folder,
-                    name,
-                    n_bad,
-                });
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-struct Divided {
-    train: LabeledImages,
-    test: LabeledImages,
-    validation: Option<Vec<u32>>,
-}
-
-/// As the folders say; where there is no test/, a part of the training images is set aside.
-fn divide(scan: &Scan, packed: Packed, options: &Options) -> Result<Divided, ImageFolderError> {
-    let usable = usable(scan, &packed);
-    let of_part = |wanted: Part| -> Vec<u32> {
-        let parts = usable.iter().enumerate();
-        let of_part = parts.filter(|(_, (part, _))| *part == wanted);
-        of_part.map(|(index, _)| index as u32).collect()
-    };
-    let mut train = of_part(Part::Train);
-    let mut test = of_part(Part::Test);
-    if test.is_empty() {
-        let labels: Vec<u8> = train.iter().map(|&at| usable[at as usize].1).collect();
-        let key = mix(&[options.seed, TEST_TAG]);
-        let n_classes = scan.class_names.len();
-        let split = stratified(&labels, n_classes, options.test_fraction, key);
-        let split = split.map_err(|reason| ImageFolderError::Test {
-            folder: options.folder.to_owned(),
-            reason: named(reason, &scan.class_names),
-        })?;
-        let picked = |indices: &[u32]| indices.iter().map(|&at| train[at as usize]).collect();
-        (train, test) = (picked(&split.train), picked(&split.validation));
-    }
-    let validation = of_part(Part::Validation);
-    let first = train.len() as u32;
-    let given =
-        (!validation.is_empty()).then(|| (first..first + validation.len() as u32).collect());
-    train.extend(validation);
-    Ok(Divided {
-        train: pick(&packed, &usable, &train),
-        test: pick(&packed, &usable, &test),
-        validation: given,
-    })
-}
-
-/// A class by its name instead of its number.
-fn named(error: SplitError, class_names: &[String]) -> String {
-    match error {
-        SplitError::NoTrainingImage {
-            class, n_images, ..
-        } => format!(
-            "class {} has only {n_images} image{}",
-            class_names[class],
-            if n_images == 1 { "" } else { "s" }
-        ),
-        SplitError::NoValidationImage { n_images, fraction } => {
-            format!("{fraction:?} of {n_images} images is no image at all")
-        }
-        other => other.to_string(),
-    }
-}
-
-fn pick(packed: &Packed, usable: &[(Part, u8)], indices: &[u32]) -> LabeledImages {
-    let n_values = packed.n_values();
-    let mut pixels = Vec::with_capacity(indices.len() * n_values);
-    for &index in indices {
-        pixels.extend_from_slice(&packed.pixels[index as usize * n_values..][..n_values]);
-    }
-    LabeledImages {
-        images: Images {
-            n_images: indices.len(),
-            channels: packed.channels,
-            height: packed.height,
-            width: packed.width,
-            pixels,
-        },
-        labels: indices
-            .iter()
-            .map(|&index| usable[index as usize].1)
-            .collect(),
-    }
-}
-
-/// How many test images are also training images, and how many images another class has too.
-fn count_twins(train: &LabeledImages, test: &LabeledImages) -> (usize, usize) {
-    let mut seen: HashMap<&[u8], u8> = HashMap::new();
-    let mut n_in_two_classes = 0;
-    for (index, &label) in train.labels.iter().enumerate() {
-        let first = *seen.entry(train.images.image(index)).or_insert(label);
-        n_in_two_classes += usize::from(first != label);
-    }
-    let mut n_leaked = 0;
-    for (index, &label) in test.labels.iter().enumerate() {
-        if let Some(&of_train) = seen.get(test.images.image(index)) {
-            n_leaked += 1;
-            n_in_two_classes += usize::from(of_train != label);
-        }
-    }
-    (n_leaked, n_in_two_classes)
 }
 
 /// What a person should know before believing the result.

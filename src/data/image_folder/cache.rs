@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::convert::Packed;
-use super::scan::hex;
+use super::files::hex;
 use super::{Color, Size};
 use crate::run::atomic::{self, TEMPORARY_PREFIX};
 
