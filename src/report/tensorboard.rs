@@ -2,9 +2,10 @@
 //! hyper-parameters and the sheet of misclassified images.
 //!
 //! The file follows results.csv. Each start of a process, and each turn back to an earlier epoch,
-//! begins a new file with every row that there is and removes the files before it, so that no epoch is
-//! there twice or missing, and a record that a kill tore is gone. Within a process rows are appended,
-//! which a TensorBoard that is open shows.
+//! begins a new file with every row that there is and empties the one before it, so that no epoch is
+//! there twice or missing, and a record that a kill tore is gone. Within a process rows are appended.
+//! A TensorBoard that is open shows all of that: it waits at the end of a file for more or for a file
+//! with a later name, which is also why the emptied file stays until the next one is begun.
 
 pub mod proto;
 
@@ -125,7 +126,10 @@ impl EventLog {
         self.file = folder.join(format!("{FILE_PREFIX}{number:010}.weft"));
         RunFolder::write(&self.file, &framed(&events)).context(CONTEXT)?;
         for path in before {
-            disk::remove(&path).context(CONTEXT)?;
+            match number_of(&path) == newest {
+                true => atomic::write_file(&path, b"").context(CONTEXT)?,
+                false => disk::remove(&path).context(CONTEXT)?,
+            }
         }
         self.written = rows;
         Ok(())

@@ -17,3 +17,4 @@ mod models;
 mod quickstart;
 mod resume;
 mod run_folder;
+mod tensorboard;
