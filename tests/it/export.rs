@@ -336,7 +336,9 @@ fn safetensors_has_the_weights_of_onnx_and_what_pytorch_asks_for() {
 fn the_printed_module_reads_well() {
     let case = Case::new(MODELS[8], COLOUR, true);
     let module = pytorch::module(&case.exported(), "case.safetensors").unwrap();
-    let class = module.split("\n\n\n").find(|part| part.starts_with("class "));
+    let class = module
+        .split("\n\n\n")
+        .find(|part| part.starts_with("class "));
     insta::assert_snapshot!(class.unwrap(), @"");
 }
 

@@ -46,7 +46,10 @@ fn events(bytes: &[u8]) -> Vec<Event> {
     let (mut events, mut rest) = (Vec::new(), bytes);
     while let Some(length) = rest.get(..8) {
         let length = u64::from_le_bytes(length.try_into().unwrap()) as usize;
-        let Some(record) = rest.get(12..12 + length).filter(|_| rest.len() >= 16 + length) else {
+        let Some(record) = rest
+            .get(12..12 + length)
+            .filter(|_| rest.len() >= 16 + length)
+        else {
             break;
         };
         events.push(Event::decode(record).unwrap());
@@ -61,7 +64,10 @@ fn points(run: &RunFolder, tag: &str) -> Vec<(i64, f32)> {
     let mut points = Vec::new();
     for event in bytes.flat_map(|bytes| events(&bytes)) {
         if let Some(What::Summary(summary)) = event.what {
-            let values = summary.value.into_iter().filter(|value: &Value| value.tag == tag);
+            let values = summary
+                .value
+                .into_iter()
+                .filter(|value: &Value| value.tag == tag);
             points.extend(values.filter_map(|value| match value.content {
                 Some(Content::SimpleValue(value)) => Some((event.step, value)),
                 _ => None,
