@@ -65,7 +65,7 @@ def check_epochs(what, run, reader):
         steps = [event.step for event in reader.Tensors(tag)]
         right &= steps == sorted(expected)
         right &= all(abs(points[step] - expected[step]) <= 1e-6 * abs(expected[step]) for step in points)
-    check(f"{what}: {len(rows)} epochs of results.csv, each once, not {steps}", right)
+    check(f"{what}: {len(rows)} epochs of results.csv, each once (read: {steps})", right)
 
 
 def value_of(event):
