@@ -84,9 +84,9 @@ impl EventLog {
             ];
             let scalars = scalars.map(|(tag, value)| scalar(&tag, value));
             events.push(summary(now, evaluation.checkpoint_epoch, scalars.to_vec()));
-            if let Ok(png) = std::fs::read(self.run.plots().join("misclassified.png")) {
-                events.extend(picture(now, last, "misclassified", png));
-            }
+        }
+        if let Ok(png) = std::fs::read(self.run.plots().join("misclassified.png")) {
+            events.extend(picture(now, last, "misclassified", png));
         }
         let end = SessionEndInfo {
             status: SUCCESS,
