@@ -88,6 +88,9 @@ pub struct TrainArgs {
     /// Folder for run folders
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub runs_dir: PathBuf,
+    /// Write event files for TensorBoard: `tensorboard --logdir runs` shows them
+    #[arg(long)]
+    pub tensorboard: bool,
     /// Print the whole config that would be used, every key, and stop
     #[arg(long)]
     pub print_config: bool,

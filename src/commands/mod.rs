@@ -4,6 +4,7 @@ mod data;
 mod devices;
 mod download_bar;
 mod evaluate;
+mod events;
 mod export;
 pub mod failure;
 mod plots;

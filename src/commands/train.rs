@@ -21,6 +21,9 @@ pub(super) fn run(args: TrainArgs) -> Result<ExitCode> {
         device.parse::<DeviceChoice>()?;
         assignments.push(quoted("train.device", device));
     }
+    if args.tensorboard {
+        assignments.push("report.tensorboard=true".to_owned());
+    }
     let loaded = Loaded::new(args.config.as_deref(), &assignments)?;
     if args.print_config {
         say(loaded.config.to_toml()?.trim_end());

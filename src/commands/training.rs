@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail, ensure};
 
-use super::{first_line, plots, report as page, say, signals, warn};
+use super::{events::Events, first_line, plots, report as page, say, signals, warn};
 use crate::cli::{DisplayArgs, DrillArgs};
 use crate::config::ExperimentConfig;
 use crate::device::{self, Selected};
@@ -121,6 +121,7 @@ pub(super) fn train_and_report(
     });
     let progress = Progress::new(shown.verbosity, experiment.config.train.epochs, warming_up);
     page::while_training(experiment, run, &progress)?;
+    let events = Events::begin(experiment, run, &progress)?;
     let dashboard = shown.verbosity == Verbosity::Dashboard;
     let (ended, state) = experiment.train(run, resume, progress, dashboard, stop.clone())?;
 
@@ -142,7 +143,7 @@ pub(super) fn train_and_report(
         return Ok(ExitCode::from(code as u8));
     }
     match (
-        report(experiment, run, &state, ended, shown, &stop),
+        report(experiment, run, &state, ended, shown, &stop, &events),
         stop.signal(),
     ) {
         (Ok(()), _) => Ok(ExitCode::SUCCESS),
@@ -202,6 +203,7 @@ fn report(
     ended: Ended,
     shown: &Shown,
     stop: &StopFlag,
+    events: &Events,
 ) -> Result<()> {
     let last = state.history.last().map_or(0, |row| row.epoch);
     let best = state.best.as_ref().map(|best| best.epoch);
@@ -259,8 +261,9 @@ fn report(
         format!("{:.4}", outcome.accuracy())
     }));
 
+    let mut evaluation = None;
     if let Some((split, outcome)) = columns.iter().find(|(split, _)| *split == SplitName::Test) {
-        experiment.write_evaluation(run, outcome, &checkpoint, *split)?;
+        evaluation = Some(experiment.write_evaluation(run, outcome, &checkpoint, *split)?);
     }
     let plots = experiment.config.report.plots;
     let plots = plots.then(|| plots::draw(experiment, run, Options::default()));
@@ -274,6 +277,7 @@ fn report(
     }
     let root = run.root.display();
     let more = experiment.config.train.epochs.saturating_mul(2);
+    events.finish(evaluation.as_ref());
     shown.say(&format!(
         "\nnext   weft evaluate {root}    weft resume {root} --epochs {more}"
     ));

@@ -1,6 +1,6 @@
 //! Carries a trained model elsewhere: a checkpoint becomes one file that needs nothing else.
 //!
-//! A checkpoint's model file -> [`layers`], a plain sequence of operations -> a file per format. Each
+//! A checkpoint's model file -> `layers`, a plain sequence of operations -> a file per format. Each
 //! takes pixels in [0, 1] and has the normalisation inside or beside it, and carries class names and
 //! config. The same checkpoint gives the same bytes.
 

@@ -2,6 +2,7 @@
 
 pub mod html;
 pub mod plots;
+pub mod tensorboard;
 
 use std::fs;
 
@@ -23,6 +24,8 @@ pub struct ReportConfig {
     pub every_minutes: f64,
     /// Whether the end of a training draws plots/.
     pub plots: bool,
+    /// Whether a training writes TensorBoard's event files.
+    pub tensorboard: bool,
 }
 
 impl ReportConfig {
@@ -40,6 +43,7 @@ impl Default for ReportConfig {
             at_end: true,
             every_minutes: 0.0,
             plots: true,
+            tensorboard: false,
         }
     }
 }

@@ -42,7 +42,20 @@ pub fn append_line(path: &Path, line: &str) -> io::Result<()> {
         let error = io::Error::new(io::ErrorKind::InvalidInput, "it is a link");
         return Err(named(error, "append to", path));
     }
-    append(path, line).map_err(|error| named(error, "append to", path))
+    append_whole_line(path, line).map_err(|error| named(error, "append to", path))
+}
+
+/// Adds bytes to a file that is there, and waits for the disk. A kill may leave a part of them.
+pub fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if is_link(path) {
+        let error = io::Error::new(io::ErrorKind::InvalidInput, "it is a link");
+        return Err(named(error, "append to", path));
+    }
+    let appended = Writer::at_end(path).and_then(|mut writer| {
+        writer.write(bytes)?;
+        writer.sync()
+    });
+    appended.map_err(|error| named(error, "append to", path))
 }
 
 /// The bytes of a file of at most `most` bytes. A device or a pipe is not read: it may have no end.
@@ -84,7 +97,7 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync()
 }
 
-fn append(path: &Path, line: &str) -> io::Result<()> {
+fn append_whole_line(path: &Path, line: &str) -> io::Result<()> {
     let is_new = !path.exists();
     let mut writer = Writer::at_end(path)?;
     let stump = if ends_in_newline(&mut writer.file)? {

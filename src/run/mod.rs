@@ -157,6 +157,11 @@ impl RunFolder {
     }
 
     #[must_use]
+    pub fn tensorboard(&self) -> PathBuf {
+        self.root.join("tensorboard")
+    }
+
+    #[must_use]
     pub fn exports(&self) -> PathBuf {
         self.root.join("export")
     }

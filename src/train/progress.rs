@@ -50,7 +50,7 @@ struct Inner {
     last_word: Instant,
     /// Said while nothing has come back from the device yet.
     warming_up: Option<String>,
-    after_row: Option<AfterRow>,
+    after_row: Vec<AfterRow>,
 }
 
 /// Does something once an epoch is in results.csv; its error is shown, and ends nothing.
@@ -89,7 +89,7 @@ impl Progress {
             loss: None,
             last_word: Instant::now(),
             warming_up,
-            after_row: None,
+            after_row: Vec::new(),
         };
         let progress = Self(Arc::new(Mutex::new(inner)));
         if verbosity == Verbosity::Normal {
@@ -132,19 +132,21 @@ impl Progress {
 
     /// Has something done after each row.
     pub fn after_row(&self, hook: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
-        self.lock().after_row = Some(Arc::new(hook));
+        self.lock().after_row.push(Arc::new(hook));
     }
 
     /// An epoch has ended: its row.
     pub fn row(&self, row: &EpochRow) {
         let after_row = self.show_row(row);
         // Without the lock: it may take a while.
-        if let Some(Err(error)) = after_row.map(|hook| hook()) {
-            self.note(&format!("warning: {error}"));
+        for hook in after_row {
+            if let Err(error) = hook() {
+                self.note(&format!("warning: {error}"));
+            }
         }
     }
 
-    fn show_row(&self, row: &EpochRow) -> Option<AfterRow> {
+    fn show_row(&self, row: &EpochRow) -> Vec<AfterRow> {
         let mut inner = self.lock();
         if !inner.header_shown {
             inner.header_shown = true;

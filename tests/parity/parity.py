@@ -5,8 +5,9 @@
 
 Trains a small model of each kind, exports it, and feeds the whole test split of Fashion-MNIST, read
 here from the IDX files, to onnxruntime and to the PyTorch module that `weft export --print-loader`
-prints, executed as printed. The logits may differ from weft's by 1e-4, and every arg max must be the
-same. Ends with 1 if anything is amiss. requirements.txt and requirements-pytorch.txt pin the peers.
+prints, executed as printed. One model is in colour, on images made here. The logits may differ from
+weft's by 1e-4, and every arg max must be the same. Ends with 1 if anything is amiss. requirements.txt
+and requirements-pytorch.txt pin the peers.
 """
 
 import argparse
@@ -25,7 +26,6 @@ import onnxruntime
 from PIL import Image
 
 TOLERANCE = 1e-4
-N_CLASSES = 10
 # What onnxruntime 1.12 of July 2022 reads.
 NEWEST_IR, NEWEST_OPSET = 8, 17
 STEPS = 120
@@ -57,6 +57,16 @@ CASES = {
         {"data.normalization": "standardize"},
     ),
 }
+
+
+# In colour: a folder of image files, which colours_in makes, normalised by channel.
+COLOUR_CASE = "cnn, RGB, batch norm"
+COLOUR_MODEL = (
+    'kind="cnn", dense=[16], blocks=[{filters=6, batch_norm=true}, '
+    '{filters=8, kernel=4, padding="valid", activation="gelu"}]'
+)
+COLOUR_CLASSES = ["blue \"noise\"", "green stripes", "rot & schwarz"]
+COLOUR_SIDES = (20, 17)  # rows, columns
 
 
 class Report:
@@ -97,6 +107,23 @@ def in_onnxruntime(session, images, batch):
     return [np.concatenate(part) for part in zip(*parts)]
 
 
+def colours_in(folder):
+    """Makes train/ and test/ with class folders of PNG files. Returns the test images in weft's order."""
+    numbers = np.random.default_rng(4)
+    test = []
+    for split, n_each in (("train", 60), ("test", 100)):
+        for channel, name in enumerate(sorted(COLOUR_CLASSES)):
+            place = folder / split / name
+            place.mkdir(parents=True)
+            for number in range(n_each):
+                image = numbers.integers(0, 200, (*COLOUR_SIDES, 3), np.uint8)
+                image[:: channel + 2, :, channel] += 50
+                Image.fromarray(image).save(place / f"{number:03}.png")
+                if split == "test":
+                    test.append(np.moveaxis(image, -1, 0))
+    return np.stack(test)
+
+
 def check_onnx(report, name, path, images, ours):
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
@@ -104,7 +131,7 @@ def check_onnx(report, name, path, images, ours):
     report.check(name, f"opset {opset}", list(opset) == [""] and opset[""] <= NEWEST_OPSET)
     report.check(name, f"IR {model.ir_version}", model.ir_version <= NEWEST_IR)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    report.check(name, "class names", len(json.loads(metadata["class_names"])) == N_CLASSES)
+    report.check(name, "class names", len(json.loads(metadata["class_names"])) == ours.shape[1])
     report.check(name, "config", "[model]" in metadata["weft_config"])
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -125,7 +152,7 @@ def check_pytorch(report, name, script, images, ours, folder):
     spec = importlib.util.spec_from_file_location("printed_loader", script)
     loader = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loader)
-    report.check(name, "the loader's class names", len(loader.CLASSES) == N_CLASSES)
+    report.check(name, "the loader's class names", len(loader.CLASSES) == ours.shape[1])
     with torch.no_grad():
         model = loader.load()
         parts = [model(torch.from_numpy(part)) for part in np.array_split(images, 10)]
@@ -147,6 +174,23 @@ def run(*command):
     return done.stdout
 
 
+def check_case(args, report, folder, run_name, name, settings, images):
+    """Trains a model, exports it and compares."""
+    runs = folder / run_name
+    sets = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    run(args.weft, "train", "--device", "cpu", "--quiet", "--no-test", "--name", run_name,
+        "--runs-dir", folder, "--stop-at-step", STEPS, *sets, "--set", "train.epochs=1000")
+    run(args.weft, "evaluate", runs, "--device", "cpu", "--logits", runs / "logits.npy")
+    ours = np.load(runs / "logits.npy")
+    run(args.weft, "export", runs, "--format", "onnx")
+    check_onnx(report, name, runs / "export" / f"{run_name}.onnx", images, ours)
+    if not args.without_pytorch:
+        script = runs / "model.py"
+        script.write_text(run(args.weft, "export", runs, "--print-loader"))
+        check_pytorch(report, name, script, images, ours, folder)
+    run(args.weft, "verify", runs)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("weft", type=Path, help="the program")
@@ -159,25 +203,16 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)
         report = Report()
-        for number, (name, (model, keys)) in enumerate(CASES.items()):
-            run_name = f"case-{number}"
-            runs = folder / run_name
-            settings = {"model": f"{{{model}}}", "data.source": f'"{args.data}"', **keys}
-            sets = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-            run(args.weft, "train", "--device", "cpu", "--quiet", "--no-test", "--name", run_name,
-                "--runs-dir", folder, "--stop-at-step", STEPS, *sets)
-            run(args.weft, "evaluate", runs, "--device", "cpu", "--logits", runs / "logits.npy")
-            ours = np.load(runs / "logits.npy")
-            run(args.weft, "export", runs, "--format", "onnx")
-            check_onnx(report, name, runs / "export" / f"{run_name}.onnx", images, ours)
-            if not args.without_pytorch:
-                script = runs / "model.py"
-                script.write_text(run(args.weft, "export", runs, "--print-loader"))
-                check_pytorch(report, name, script, images, ours, folder)
-            run(args.weft, "verify", runs)
+        colours = colours_in(folder / "colours").astype(np.float32) / 255
+        sets = [(name, model, keys, args.data, images) for name, (model, keys) in CASES.items()]
+        standardize = {"data.normalization": "standardize"}
+        sets.append((COLOUR_CASE, COLOUR_MODEL, standardize, folder / "colours", colours))
+        for number, (name, model, keys, data, test) in enumerate(sets):
+            settings = {"model": f"{{{model}}}", "data.source": json.dumps(str(data)), **keys}
+            check_case(args, report, folder, f"case-{number}", name, settings, test)
     seconds = time.monotonic() - started
     peers = f"onnxruntime {onnxruntime.__version__}, onnx {onnx.__version__}"
-    print(f"{len(CASES)} architectures, {len(images)} images, {peers}: {seconds:.0f} s")
+    print(f"{len(sets)} models, {peers}: {seconds:.0f} s")
     if report.n_misses:
         sys.exit(f"{report.n_misses} checks failed")
 
