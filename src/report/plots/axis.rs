@@ -70,8 +70,9 @@ impl Axis {
             .find(|step| span / step >= 5.0)
             .unwrap_or(0.001);
         let steps = |value: f64| (value / step * 1e9).round() / 1e9;
-        let low = (steps(low).floor() * step).max(0.0);
-        let high = (steps(high).ceil() * step).min(1.0);
+        let rounded = |value: f64| (value * 1e3).round() / 1e3;
+        let low = rounded(steps(low).floor() * step).max(0.0);
+        let high = rounded(steps(high).ceil() * step).min(1.0);
         Self::linear(low, high)
     }
 
