@@ -34,6 +34,7 @@ impl ReportConfig {
         at_end: false,
         every_minutes: 0.0,
         plots: false,
+        tensorboard: false,
     };
 }
 

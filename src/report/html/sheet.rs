@@ -149,7 +149,6 @@ mod tests {
             (state >> 24) as u8
         });
         Images {
-            channels: 1,
             n_images,
             channels,
             height: side,
