@@ -57,12 +57,14 @@ fn splits(names: &[String], channels: usize) -> Splits {
     let dataset = Dataset {
         train: images(names.len(), 6, channels),
         test: images(names.len(), 4, channels),
+        validation: None,
         class_names: names.to_vec(),
         source: Source {
             kind: SourceKind::Sample,
             location: String::new(),
             sha256: Vec::new(),
             warning: None,
+            images: None,
         },
     };
     let config = DataConfig {
@@ -321,7 +323,6 @@ fn every_picture_is_whole_and_names_every_class_in_full() {
     for (names, channels) in [
         (names(2), 1),
         (names(10), 3),
-        (names(100), 1),
         (names(256), 1),
         (hostile(), 1),
     ] {
@@ -361,11 +362,12 @@ fn check_png(bytes: &[u8], svg: &Svg, picture: &str) {
     );
     let mut colours = BTreeSet::new();
     let mut n_marked = 0;
-    for pixel in image.pixels() {
+    let some = image.pixels().step_by(7);
+    let n = some.len();
+    for pixel in some {
         colours.insert(pixel.0);
         n_marked += usize::from(pixel.0 != [255; 3]);
     }
-    let n = (size.0 * size.1) as usize;
     assert!(colours.len() > 20, "{picture}: {} colours", colours.len());
     assert!(n_marked * 200 > n, "{picture}: {n_marked} of {n} pixels");
     assert_eq!(image.get_pixel(0, 0).0, [0xcf, 0xd4, 0xda]);
@@ -425,12 +427,9 @@ fn no_mistake_few_mistakes_and_other_images() {
     let few = case(5);
     few.draw();
     assert_eq!(few.svg("misclassified").n_images, 5);
-    assert!(
-        few.svg("misclassified").text.contains("class137%(class0)") || {
-            // exp(1) / (exp(1) + 2) = 58 %
-            few.svg("misclassified").text.contains("class158%(class0)")
-        }
-    );
+    // exp(1) / (exp(1) + 2)
+    let text = few.svg("misclassified").text;
+    assert!(text.contains("class158%(class0)"), "{text}");
     let mut other = case(5);
     other.splits.dataset.test.labels.rotate_left(1);
     let plots = other.draw();
@@ -481,8 +480,8 @@ fn curves_of_any_run_are_drawn() {
         check_png(&case.read("curves.png"), &svg, "curves");
         let has = |what: &str| svg.text.contains(what);
         assert_eq!(has("validation"), index != 2, "{index}");
-        assert_eq!(has("logarithmic"), index == 3, "{index}");
-        assert_eq!(has("bestepoch2"), index < 4, "{index}");
+        assert_eq!(has("logarithmic"), index == 1 || index == 3, "{index}");
+        assert_eq!(has("bestepoch2"), (1..4).contains(&index), "{index}");
     }
 }
 

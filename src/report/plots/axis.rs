@@ -70,8 +70,10 @@ impl Axis {
             .find(|step| span / step >= 5.0)
             .unwrap_or(0.001);
         let steps = |value: f64| (value / step * 1e9).round() / 1e9;
-        let low = (steps(low).floor() * step).max(0.0);
-        let high = (steps(high).ceil() * step).min(1.0);
+        // A value on a mark gets a little room, except at 0 and 1.
+        let rounded = |value: f64| (value * 1e3).round() / 1e3;
+        let low = rounded((steps(low) - 0.1).floor() * step).max(0.0);
+        let high = rounded((steps(high) + 0.1).ceil() * step).min(1.0);
         Self::linear(low, high)
     }
 
@@ -204,7 +206,7 @@ mod tests {
     #[test]
     fn accuracies_are_shown_from_near_the_lowest() {
         let axis = Axis::for_parts([0.72, 0.86, 0.9265].into_iter());
-        assert_eq!((axis.low, axis.high), (0.72, 0.94));
+        assert_eq!((axis.low, axis.high), (0.7, 0.94));
         let axis = Axis::for_parts([0.1, 0.9].into_iter());
         assert_eq!((axis.low, axis.high), (0.0, 1.0));
         for values in [&[1.0][..], &[0.0], &[0.5], &[]] {

@@ -17,7 +17,8 @@ mod scene;
 mod svg;
 mod text;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use rayon::prelude::*;
@@ -95,6 +96,7 @@ pub fn write_all(
         .map(|(name, draw)| (*name, draw(&figure).and_then(|scene| rendered(&scene))))
         .collect();
     let folder = run.create_plots()?;
+    remove_leftovers(&folder);
     let mut plots = Plots::default();
     for (name, rendered) in rendered {
         let paths = ["png", "svg"].map(|kind| folder.join(format!("{name}.{kind}")));
@@ -115,6 +117,16 @@ pub fn write_all(
         }
     }
     Ok(plots)
+}
+
+/// What a kill or a full disk left of an earlier time. It does no harm, so it may stay.
+fn remove_leftovers(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with(atomic::TEMPORARY_PREFIX) {
+            let _ = atomic::remove_file(&entry.path());
+        }
+    }
 }
 
 /// PNG and SVG.

@@ -150,7 +150,8 @@ fn break_of(text: &str, size: f64, most: f64) -> usize {
         }
         anywhere = at;
         let before = text[..at].chars().next_back().unwrap_or(' ');
-        if before.is_whitespace() || "/-_,.;:+|\\".contains(before) {
+        let within_number = ".,:-".contains(before) && character.is_ascii_digit();
+        if before.is_whitespace() || "/-_,.;:+|\\".contains(before) && !within_number {
             soft = at;
         }
     }
@@ -216,6 +217,7 @@ mod tests {
     fn breaks_come_after_words_and_slashes() {
         assert_eq!(wrap("Ankle boot", 12.0, 50.0), ["Ankle", "boot"]);
         assert_eq!(wrap("T-shirt/top", 12.0, 52.0), ["T-shirt/", "top"]);
+        assert_eq!(wrap("loss 0.4500", 12.0, 50.0), ["loss", "0.4500"]);
     }
 
     #[test]
