@@ -214,7 +214,6 @@ fn environment() -> Environment {
         git_commit: None,
         command_line: Vec::new(),
         started: String::new(),
-        shape: None,
     }
 }
 
