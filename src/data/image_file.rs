@@ -4,6 +4,7 @@
 //! [`decode`] gives 8-bit grey or RGB, upright; [`fit`] gives what a model takes.
 
 mod border;
+mod gif;
 mod jpeg;
 mod resize;
 mod scene;
@@ -163,6 +164,12 @@ pub fn header(bytes: &[u8]) -> Result<Header, ImageError> {
 /// applied. What would take more than [`MOST_BYTES`] is refused before a pixel is allocated.
 pub fn decode(bytes: &[u8], backdrop: Backdrop) -> Result<Picture, ImageError> {
     let format = format_of(bytes)?;
+    let interlaced = match format {
+        ImageFormat::Gif => gif::Interlaced::find(bytes),
+        _ => None,
+    };
+    let straightened = interlaced.map(|frame| frame.straightened(bytes));
+    let bytes = straightened.as_deref().unwrap_or(bytes);
     let mut decoder = open(bytes, format)?;
     let header = weigh(bytes, format, &mut decoder)?;
     let color = decoder.color_type();
@@ -172,6 +179,11 @@ pub fn decode(bytes: &[u8], backdrop: Backdrop) -> Result<Picture, ImageError> {
     decoder.set_limits(limits).map_err(told)?;
     let mut pixels = vec![0; n_bytes];
     decoder.read_image(&mut pixels).map_err(told)?;
+    if let Some(frame) = interlaced {
+        let bytes_per_pixel = usize::from(color.bytes_per_pixel());
+        let row_bytes = header.width as usize * bytes_per_pixel;
+        frame.sort_rows(&mut pixels, row_bytes, bytes_per_pixel);
+    }
     let channels = flatten(&mut pixels, color, backdrop)?;
     let picture = Picture {
         width: header.width as usize,
@@ -250,8 +262,8 @@ fn weigh(
         // The decoder keeps a copy of the file.
         ImageFormat::Jpeg => (2 * file, jpeg::working_bytes(bytes)?),
         ImageFormat::WebP => (file, webp::working_bytes(bytes, (width, height))?),
-        // A frame that does not cover the screen is decoded on its own.
-        ImageFormat::Gif => (file, n_pixels.saturating_mul(4)),
+        // A copy whose rows are in order; a frame that does not cover the screen is decoded on its own.
+        ImageFormat::Gif => (2 * file, n_pixels.saturating_mul(4)),
         // The row, the one before it, and what is unpacked of the next ones.
         ImageFormat::Png => (file, 4 * decoded / u64::from(height).max(1)),
         _ => (file, 0),

@@ -213,7 +213,8 @@ impl Splits {
         }
     }
 
-    /// The mean image of each class over the training split, `[class][row][column]`, rounded to bytes.
+    /// The mean image of each class over the training split, `[class][row][column]`, rounded to bytes. Of
+    /// grey images.
     pub fn class_means(&self) -> Vec<Vec<u8>> {
         let LabeledImages { images, labels } = &self.dataset.train;
         let n_classes = self.dataset.class_names.len();

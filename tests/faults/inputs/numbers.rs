@@ -60,6 +60,7 @@ const HARMLESS: [(&[&str], &str, &str); 6] = [
             "schedule.patience",
             "schedule.warmup_epochs",
             "checkpoint.every_minutes",
+            "report.every_minutes",
         ],
         "9223372036854775807",
         "as good as never",
