@@ -256,15 +256,6 @@ impl Experiment {
         )
     }
 
-    /// The logits of a split as a .npy file.
-    pub fn logits(&self, checkpoint: &Checkpoint, split: SplitName) -> Result<Vec<u8>> {
-        evaluate::logits::npy(
-            &self.trained(checkpoint)?,
-            self.upload(split, &self.device.device),
-            self.config.train.evaluation_batch_size,
-        )
-    }
-
     fn trained(&self, checkpoint: &Checkpoint) -> Result<Classifier> {
         let bytes = checkpoint.file(Part::Model.file_name())?;
         let trainee = self.untrained(&self.device.device).with_weights(bytes);

@@ -6,12 +6,11 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 
 use crate::config::{ExperimentConfig, Loaded};
-use crate::evaluate::confusion::Confusion;
 use crate::experiment::{config_of, state_of};
 use crate::run::RunFolder;
 use crate::run::checkpoints::{Checkpoint, Pointer, Store};
 use crate::run::input::ModelInput;
-use crate::run::records::{self, Environment, EpochRow, Evaluation, TrainState};
+use crate::run::records::{self, Environment, EpochRow, TrainState};
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +109,10 @@ pub fn check(run: &RunFolder) -> Findings {
         findings.add_result("history", check_history(&state.history, state.step));
         check_results(&run.results(), &state, &mut findings);
     }
-    if run.evaluation().exists() {
+    if records::is_evaluation_of_another_weft(&run.evaluation()) {
+        let what = "another weft wrote it: `weft evaluate` writes it anew";
+        findings.add(Verdict::Note, "evaluation.json", what);
+    } else if run.evaluation().exists() {
         findings.add_result("evaluation.json", check_evaluation(&run.evaluation()));
         if run.predictions().exists() {
             findings.add_result("predictions.csv", check_predictions(run));
@@ -340,17 +342,11 @@ fn check_results(path: &Path, state: &TrainState, findings: &mut Findings) {
 }
 
 fn check_evaluation(path: &Path) -> Result<String> {
-    let evaluation: Evaluation = records::read_json(path)?;
+    let evaluation = records::read_evaluation(path)?;
     let (images, accuracy) = (
         evaluation.confusion.n_images(),
         evaluation.confusion.accuracy(),
     );
-    if images != evaluation.n_images {
-        let n_images = evaluation.n_images;
-        return Err(anyhow!(
-            "its confusion counts {images} images of {n_images}"
-        ));
-    }
     if (accuracy - evaluation.accuracy).abs() > 1e-12 {
         let said = evaluation.accuracy;
         return Err(anyhow!(
@@ -366,10 +362,9 @@ fn check_evaluation(path: &Path) -> Result<String> {
 /// predictions.csv gives the confusion that evaluation.json counts.
 fn check_predictions(run: &RunFolder) -> Result<String> {
     let predictions = records::read_predictions(&run.predictions())?;
-    let evaluation: Evaluation = records::read_json(&run.evaluation())?;
+    let evaluation = records::read_evaluation(&run.evaluation())?;
     let n_images = predictions.n_images();
-    let pairs = (0..n_images).map(|image| (predictions.label(image), predictions.predicted(image)));
-    if Confusion::from_pairs(predictions.n_classes(), pairs) != evaluation.confusion {
+    if predictions.confusion() != evaluation.confusion {
         return Err(anyhow!("it does not give the confusion of evaluation.json"));
     }
     Ok(format!("{n_images} rows, as evaluation.json counts them"))

@@ -8,13 +8,14 @@ use super::{data_dir, download_bar::DownloadBar, first_line, plots, report, say,
 use crate::cli::{EvaluateArgs, EvaluationSplit};
 use crate::config::Loaded;
 use crate::device::DeviceChoice;
+use crate::evaluate::logits::npy;
 use crate::evaluate::predictions::CALIBRATION_BINS;
 use crate::experiment::{Experiment, ResumePoint, SplitName};
 use crate::failure::{self, Work};
 use crate::report::plots::Options;
 use crate::run::checkpoints::Store;
 use crate::run::records::TrainState;
-use crate::run::{RunFolder, atomic};
+use crate::run::{RunError, RunFolder, atomic};
 use crate::train::progress::{Progress, Verbosity, loss_text, thousands};
 
 pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
@@ -65,7 +66,6 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     };
     let checkpoint = Store::new(&run.root).load(step)?;
     experiment.check_made(&checkpoint)?;
-    experiment.mend_input(&run)?;
 
     let progress = Progress::new(Verbosity::Normal, 0, None);
     progress.start_evaluation(split.as_str(), experiment.n_images(split));
@@ -77,7 +77,8 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     progress.finish();
 
     if let Some(path) = &args.logits {
-        atomic::write_file(path, &experiment.logits(&checkpoint, split)?)?;
+        let n_classes = outcome.predictions.n_classes();
+        atomic::write_file(path, &npy(&outcome.logits, n_classes))?;
     }
 
     let names = &experiment.splits.dataset.class_names;
@@ -108,6 +109,15 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     say("");
     say(outcome.confusion.matrix_text(names).trim_end());
     if split == SplitName::Test && step == result {
+        let _lock = match run.lock() {
+            Err(error @ RunError::Locked { .. }) => {
+                let holder = first_line(&error);
+                warn(&format!("\nwarning: {holder}; nothing is written"));
+                return Ok(ExitCode::SUCCESS);
+            }
+            lock => lock?,
+        };
+        experiment.mend_input(&run)?;
         experiment.write_evaluation(&run, &outcome, &checkpoint, split)?;
         say(&format!(
             "\nwrote   {}, {}",
@@ -117,7 +127,7 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
         let options = Options {
             counts: args.counts,
         };
-        if let Some(plots) = plots::draw(&experiment, &run, options) {
+        if let Some(plots) = plots::draw(&experiment, &run, step, options) {
             say(&plots::told(&run, &plots));
         }
         if let Some(report) = report::after(&experiment, &run) {

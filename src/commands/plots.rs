@@ -4,13 +4,19 @@ use anyhow::Result;
 
 use super::{describe, warn};
 use crate::experiment::Experiment;
-use crate::report::RunRecords;
 use crate::report::plots::{self, Options, Plots};
+use crate::report::{Evaluated, RunRecords};
 use crate::run::RunFolder;
 
 /// Draws the pictures of a run. What fails is a warning: the run is finished and saved by now.
-pub(super) fn draw(experiment: &Experiment, run: &RunFolder, options: Options) -> Option<Plots> {
-    match try_draw(experiment, run, options) {
+/// `result` is the step that the run's result is by now: an evaluation of another one is not drawn.
+pub(super) fn draw(
+    experiment: &Experiment,
+    run: &RunFolder,
+    result: u64,
+    options: Options,
+) -> Option<Plots> {
+    match try_draw(experiment, run, result, options) {
         Ok(plots) => Some(plots),
         Err(error) => {
             let text = describe(&error);
@@ -26,8 +32,15 @@ pub(super) fn draw(experiment: &Experiment, run: &RunFolder, options: Options) -
     }
 }
 
-fn try_draw(experiment: &Experiment, run: &RunFolder, options: Options) -> Result<Plots> {
-    let records = RunRecords::read(run)?;
+fn try_draw(
+    experiment: &Experiment,
+    run: &RunFolder,
+    result: u64,
+    options: Options,
+) -> Result<Plots> {
+    let mut records = RunRecords::read(run)?;
+    let is_result = |evaluated: &Evaluated| evaluated.evaluation.checkpoint_step == result;
+    records.evaluated = records.evaluated.filter(is_result);
     let augmented = experiment.augmented()?;
     let (splits, seed) = (&experiment.splits, experiment.config.seed);
     plots::write_all(&records, Some(splits), augmented.as_ref(), seed, options)

@@ -154,9 +154,10 @@ pub(super) fn while_training(
 
 fn failed(run: &RunFolder, error: &anyhow::Error) -> String {
     let text = describe(error);
-    let what = text.lines().next().unwrap_or_default();
+    let (what, hint) = text.split_once("\nhint: ").unwrap_or((&text, ""));
+    let and_then = if hint.is_empty() { "" } else { "; then " };
     format!(
-        "the report was not written: {what}; `weft report {}` makes it",
+        "the report was not written: {what}\nhint: {hint}{and_then}`weft report {}` makes it",
         run.root.display()
     )
 }

@@ -265,8 +265,9 @@ fn report(
     if let Some((split, outcome)) = columns.iter().find(|(split, _)| *split == SplitName::Test) {
         evaluation = Some(experiment.write_evaluation(run, outcome, &checkpoint, *split)?);
     }
+    let step = checkpoint.manifest.step;
     let plots = experiment.config.report.plots;
-    let plots = plots.then(|| plots::draw(experiment, run, Options::default()));
+    let plots = plots.then(|| plots::draw(experiment, run, step, Options::default()));
     let made = [
         plots.flatten().map(|plots| plots::told(run, &plots)),
         page::after(experiment, run).map(|report| format!("report  {}", report.display())),

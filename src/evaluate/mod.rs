@@ -6,7 +6,7 @@ pub mod predictions;
 
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use burn::data::dataloader::DataLoader;
 
 use crate::data::loader::{Order, ResidentLoader, ResidentSplit};
@@ -69,13 +69,20 @@ pub fn evaluate(
         on_progress(logits.len() / n_classes)?;
     }
     crate::failure::check()?;
+    // Their probabilities would be none, and no record could say more than that.
+    let n_unusable = logits.iter().filter(|logit| !logit.is_finite()).count();
+    ensure!(
+        n_unusable == 0,
+        "{n_unusable} of {} outputs of the model are NaN or infinite\nhint: evaluate another checkpoint \
+         (--checkpoint), or train with a smaller optimizer.learning_rate",
+        logits.len()
+    );
     let labels: Vec<u8> = labels.into_iter().collect();
     let predictions = Predictions::from_logits(n_classes, labels, &logits);
-    let pairs = (0..n_images).map(|image| (predictions.label(image), predictions.predicted(image)));
     Ok(Outcome {
         n_images: n_images as u64,
         loss: loss_sum / n_images.max(1) as f64,
-        confusion: Confusion::from_pairs(n_classes, pairs),
+        confusion: predictions.confusion(),
         predictions,
         logits,
         seconds: started.elapsed().as_secs_f64(),

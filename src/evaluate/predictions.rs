@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use super::confusion::Confusion;
+
 /// Bins of the calibration error, as in Guo et al., "On Calibration of Modern Neural Networks" (2017).
 pub const CALIBRATION_BINS: usize = 15;
 
@@ -91,6 +93,13 @@ impl Predictions {
     pub fn loss(&self, image_index: usize) -> f64 {
         let probability = self.probabilities(image_index)[self.label(image_index)];
         -f64::from(probability.max(f32::MIN_POSITIVE)).ln()
+    }
+
+    /// Images by actual and predicted class.
+    #[must_use]
+    pub fn confusion(&self) -> Confusion {
+        let pairs = (0..self.n_images()).map(|image| (self.label(image), self.predicted(image)));
+        Confusion::from_pairs(self.n_classes, pairs)
     }
 
     /// Mean of [`loss`](Self::loss); 0 without images.

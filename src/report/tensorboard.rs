@@ -71,10 +71,7 @@ impl EventLog {
     /// Adds the result: loss and accuracy on the test split, the sheet of misclassified images if it
     /// was drawn, and that the run has ended.
     pub fn finish(&self, evaluation: Option<&Evaluation>) -> Result<()> {
-        let (now, last) = (
-            seconds_now(),
-            self.written.last().map_or(0, |row| row.epoch),
-        );
+        let now = seconds_now();
         let mut events = Vec::new();
         if let Some(evaluation) = evaluation {
             let split = &evaluation.split;
@@ -83,10 +80,12 @@ impl EventLog {
                 (format!("accuracy/{split}"), evaluation.accuracy),
             ];
             let scalars = scalars.map(|(tag, value)| scalar(&tag, value));
-            events.push(summary(now, evaluation.checkpoint_epoch, scalars.to_vec()));
-        }
-        if let Ok(png) = std::fs::read(self.run.plots().join("misclassified.png")) {
-            events.extend(picture(now, last, "misclassified", png));
+            let epoch = evaluation.checkpoint_epoch;
+            events.push(summary(now, epoch, scalars.to_vec()));
+            // Without an evaluation, what lies there is of an earlier end.
+            if let Ok(png) = std::fs::read(self.run.plots().join("misclassified.png")) {
+                events.extend(picture(now, epoch, "misclassified", png));
+            }
         }
         let end = SessionEndInfo {
             status: SUCCESS,

@@ -285,6 +285,45 @@ pub fn from_json<T: DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| invalid(path, error.to_string(), hint))
 }
 
+/// Whether evaluation.json is there, and of another schema than this weft's.
+#[must_use]
+pub fn is_evaluation_of_another_weft(path: &Path) -> bool {
+    let schema = std::fs::read(path).map(|bytes| evaluation_schema(&bytes, path));
+    matches!(schema, Ok(Ok(schema)) if schema != EVALUATION_SCHEMA)
+}
+
+fn evaluation_schema(bytes: &[u8], path: &Path) -> Result<u32> {
+    #[derive(Deserialize)]
+    struct Schema {
+        #[serde(default)]
+        schema: u32,
+    }
+    Ok(from_json::<Schema>(bytes, path)?.schema)
+}
+
+/// Reads evaluation.json. Its schema is looked at first: an earlier weft's lacks the other fields.
+pub fn read_evaluation(path: &Path) -> Result<Evaluation> {
+    let bytes = std::fs::read(path).map_err(io_error(path))?;
+    let schema = evaluation_schema(&bytes, path)?;
+    let hint = "`weft evaluate` writes it anew";
+    if schema != EVALUATION_SCHEMA {
+        let reason = format!("another weft wrote it (schema {schema}, not {EVALUATION_SCHEMA})");
+        return Err(invalid(path, reason, hint));
+    }
+    let evaluation: Evaluation = from_json(&bytes, path)?;
+    let n_classes = evaluation.class_names.len();
+    let agrees = evaluation.classes.len() == n_classes
+        && evaluation.confusion.n_classes() == n_classes
+        && evaluation.confusion.n_images() == evaluation.n_images;
+    match agrees {
+        true => Ok(evaluation),
+        false => {
+            let reason = "its counts of classes and images disagree".to_owned();
+            Err(invalid(path, reason, hint))
+        }
+    }
+}
+
 /// Reads predictions.csv.
 pub fn read_predictions(path: &Path) -> Result<Predictions> {
     let bytes = std::fs::read(path).map_err(io_error(path))?;

@@ -16,6 +16,62 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+#[test]
+fn an_evaluation_of_an_earlier_weft_is_noted_and_written_anew() {
+    let tiny = Tiny::new();
+    let place = tiny.place();
+    succeed(&mut tiny.train(place.path(), &[]));
+    let run = place.path().join("tiny");
+    let old = r#"{"split": "test", "n_images": 20, "accuracy": 0.5}"#;
+    fs::write(run.join("evaluation.json"), old).unwrap();
+    let output = verify(&run, &[]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(
+        text(&output).contains("`weft evaluate` writes it anew"),
+        "{}",
+        text(&output)
+    );
+    succeed(weft().arg("evaluate").arg(&run));
+    assert!(!text(&verify(&run, &[])).contains("anew"));
+}
+
+/// While another process writes a run, its evaluation is shown and not written.
+#[test]
+fn an_evaluation_of_a_run_in_training_writes_nothing() {
+    let tiny = Tiny::new();
+    let place = tiny.place();
+    succeed(&mut tiny.train(place.path(), &[]));
+    let run = weft::run::RunFolder::open(&place.path().join("tiny")).unwrap();
+    let lock = run.lock().unwrap();
+    let output = weft().arg("evaluate").arg(&run.root).output().unwrap();
+    assert!(output.status.success());
+    assert!(text(&output).contains("accuracy"), "{}", text(&output));
+    let warning = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(warning.contains("nothing is written"), "{warning}");
+    assert!(!run.evaluation().exists() && !run.predictions().exists());
+    drop(lock);
+}
+
+/// A kill between predictions.csv and evaluation.json: the page and the pictures are not made of both.
+#[test]
+fn predictions_of_another_evaluation_are_refused() {
+    let tiny = Tiny::new();
+    let place = tiny.place();
+    succeed(&mut tiny.train(place.path(), &[]));
+    let run = place.path().join("tiny");
+    succeed(weft().arg("evaluate").arg(&run));
+    let path = run.join("predictions.csv");
+    let predictions = fs::read_to_string(&path).unwrap();
+    let row = predictions.lines().nth(1).unwrap();
+    let other = if &row[4..5] == "0" { "1" } else { "0" };
+    let changed = format!("{}{other}{}", &row[..4], &row[5..]);
+    fs::write(&path, predictions.replacen(row, &changed, 1)).unwrap();
+    let output = weft().arg("report").arg(&run).output().unwrap();
+    assert_orderly(&String::from_utf8_lossy(&output.stderr));
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("predictions.csv does not belong to"));
+}
+
 type Damage<'a> = Box<dyn Fn(&Path) + 'a>;
 
 #[test]

@@ -33,8 +33,9 @@ pub(super) fn headline(run: &Run) -> String {
             })
         };
         let accuracy = percent(evaluation.accuracy, 2);
-        let of_seed = beside(|model| percent(model.accuracy, 2));
-        cards.push(card("Test accuracy", &accuracy, &of_seed, "first"));
+        let mut notes = vec![format!("after epoch {}", evaluation.checkpoint_epoch)];
+        notes.extend(seed.map(|_| beside(|model| percent(model.accuracy, 2))));
+        cards.push(card("Test accuracy", &accuracy, &notes.join("; "), "first"));
         let of_seed = beside(|model| fixed(model.loss, 4));
         cards.push(card("Test loss", &fixed(evaluation.loss, 4), &of_seed, ""));
         let top_2 = percent(evaluation.top_2_accuracy, 2);

@@ -87,7 +87,14 @@ fn newest(store: &Store) -> (Option<TrainState>, Vec<String>) {
 
 fn status(run: &RunFolder, config: &ExperimentConfig, state: Option<&TrainState>) -> Status {
     match state {
-        Some(state) if state.finished => Status::Finished,
+        // `finished` is of the config that it was saved with: a resume may ask for more epochs.
+        Some(state)
+            if state.finished
+                && (state.history.len() as u64 >= config.train.epochs
+                    || config.early_stopping.stops(state)) =>
+        {
+            Status::Finished
+        }
         state => {
             let epoch = state.map_or(1, |state| state.epoch);
             match run.writer() {
