@@ -64,8 +64,9 @@ fn solve(mut matrix: [[f64; TERMS]; TERMS], mut right: [f64; TERMS]) -> [f64; TE
     for pivot in 0..TERMS {
         for row in pivot + 1..TERMS {
             let factor = matrix[row][pivot] / matrix[pivot][pivot];
-            for column in pivot..TERMS {
-                matrix[row][column] -= factor * matrix[pivot][column];
+            let of_pivot = matrix[pivot];
+            for (value, of_pivot) in matrix[row].iter_mut().zip(of_pivot).skip(pivot) {
+                *value -= factor * of_pivot;
             }
             right[row] -= factor * right[pivot];
         }

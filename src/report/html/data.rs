@@ -78,9 +78,9 @@ impl DataPart {
         }
         let mut section = table.end();
         let of_channels: Vec<_> = self.statistics.iter().map(moments).collect();
-        let _ = write!(
+        let _ = writeln!(
             section,
-            "<p class=\"note\">Pixels of the training split, from 0 to 1{}: {}.</p>\n",
+            "<p class=\"note\">Pixels of the training split, from 0 to 1{}: {}.</p>",
             if of_channels.len() > 1 {
                 ", red, green and blue"
             } else {
@@ -89,9 +89,9 @@ impl DataPart {
             of_channels.join("; ")
         );
         if !self.samples.classes.is_empty() {
-            let _ = write!(
+            let _ = writeln!(
                 section,
-                "<div class=\"samples\" id=\"{id}-samples\" data-view=\"samples\"></div>\n"
+                "<div class=\"samples\" id=\"{id}-samples\" data-view=\"samples\"></div>"
             );
         }
         section

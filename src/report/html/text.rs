@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(percent(0.90944, 2), "90.94\u{a0}%");
         assert_eq!(fixed(f64::NAN, 4), "NaN");
         assert_eq!(rate(0.003), "3.0e-3");
-        assert_eq!(duration(3.14), "3.1\u{a0}s");
+        assert_eq!(duration(3.12), "3.1\u{a0}s");
         assert_eq!(duration(119.0), "119\u{a0}s");
         assert_eq!(duration(725.0), "12\u{a0}min 5\u{a0}s");
         assert_eq!(duration(12_000.0), "3\u{a0}h 20\u{a0}min");

@@ -69,6 +69,7 @@ pub struct Plots {
 
 /// A scene, or why there is none.
 type Drawn = std::result::Result<Scene, String>;
+type Draw = fn(&Figure) -> Drawn;
 
 /// Draws what the records allow and writes it to the run's plots folder. The errors are those of the
 /// disk.
@@ -137,7 +138,7 @@ fn rendered(scene: &Scene) -> std::result::Result<[Vec<u8>; 2], String> {
 }
 
 /// Name and how it is drawn.
-const FIGURES: [(&str, fn(&Figure) -> Drawn); 7] = [
+const FIGURES: [(&str, Draw); 7] = [
     ("curves", curves::draw),
     ("confusion_matrix", confusion_matrix::draw),
     ("misclassified", misclassified::draw),
