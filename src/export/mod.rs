@@ -44,7 +44,7 @@ impl Format {
 
 /// A trained model, ready to be written in any format.
 pub struct Exported {
-    /// Name of the run.
+    /// What the config calls the run.
     pub name: String,
     /// What it takes and gives.
     pub input: InputShape,

@@ -502,6 +502,19 @@ fn the_command_writes_where_it_says_and_destroys_nothing() {
         &["export", "runs/x", "--format", "bpk", "--output", "."],
     );
     assert!(folder_given.status.success() && here.join("x.bpk").exists());
+    // What is there stays, unless it is said.
+    fs::write(here.join("x.bpk"), "mine").unwrap();
+    let over = ["export", "runs/x", "--format", "bpk", "-o", "."];
+    let error = error_of(here, &over);
+    assert!(
+        error.contains("x.bpk is there already\nhint: ") && error.contains("--force"),
+        "{error}"
+    );
+    assert_eq!(fs::read(here.join("x.bpk")).unwrap(), b"mine");
+    let forced = stdout(&run(here, &[&over[..], &["--force"]].concat()));
+    assert!(forced.starts_with("replaced "), "{forced}");
+    let own = stdout(&run(here, &["export", "runs/x", "-o", "runs/x/export"]));
+    assert!(own.starts_with("replaced "), "{own}");
     let of_step = run(
         here,
         &["export", "runs/x", "--checkpoint", "0", "-o", "first.onnx"],
@@ -531,6 +544,11 @@ fn the_command_writes_where_it_says_and_destroys_nothing() {
     assert!(error.contains("hint: use --format safetensors"), "{error}");
     let error = error_of(here, &["export", "runs/x", "--checkpoint", "77"]);
     assert!(error.contains("77") && error.contains("hint: "), "{error}");
-    let verified = run(here, &["verify", "runs/x"]);
+    // Two runs of one config are two files.
+    fs::rename(here.join("runs/x"), here.join("runs/x-2")).unwrap();
+    let second = run(&here.join("runs/x-2"), &["export", ".", "-o", "../.."]);
+    assert!(second.status.success(), "{second:?}");
+    assert!(here.join("x-2.onnx").exists() && !here.join("x.onnx").exists());
+    let verified = run(here, &["verify", "runs/x-2"]);
     assert!(verified.status.success(), "{verified:?}");
 }
