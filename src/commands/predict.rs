@@ -1,13 +1,12 @@
 //! `weft predict`
 
-use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use serde_json::json;
 
-use super::warn;
+use super::{line_out, lost, warn};
 use crate::cli::{Choice, PredictArgs};
 use crate::config::Loaded;
 use crate::data::image_file::ImageError;
@@ -111,7 +110,7 @@ impl Told<'_> {
                 let (what, hint) = error.split_once("\nhint: ").unwrap_or((&error, ""));
                 if self.args.json {
                     let line = json!({ "path": name, "error": what, "hint": hint });
-                    return Ok(line_out(&line.to_string()));
+                    return line_out(&line.to_string()).map_err(|error| lost(&error));
                 }
                 let what = printable(what);
                 warn(&format!("error: {} {what}\nhint: {hint}", printable(&name)));
@@ -126,7 +125,7 @@ impl Told<'_> {
             true => self.json(&name, &prediction, explained.as_deref()),
             false => self.text(&name, &prediction, explained.as_deref()),
         };
-        Ok(line_out(&text))
+        line_out(&text).map_err(|error| lost(&error))
     }
 
     fn top(&self, prediction: &Prediction) -> Vec<usize> {
@@ -243,10 +242,4 @@ fn bar(part: f64, width: usize) -> String {
     let rest = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     bar.push_str(rest[eighths % 8]);
     bar
-}
-
-/// A line of results. False if nobody reads them.
-fn line_out(line: &str) -> bool {
-    let written = writeln!(std::io::stdout(), "{line}");
-    !written.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
