@@ -399,6 +399,33 @@ fn burns_own_file_predicts() {
 }
 
 #[test]
+fn a_model_of_photos_is_given_them_as_in_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("case.bpk");
+    // Nothing but transparency, twice as wide as high, for 11 rows of 9.
+    let mut picture = std::io::Cursor::new(Vec::new());
+    image::RgbaImage::new(20, 10)
+        .write_to(&mut picture, image::ImageFormat::Png)
+        .unwrap();
+    for input in [GREY, COLOUR] {
+        let mut case = Case::new(MODELS[0], input, false);
+        case.about.background = None;
+        let exported = case.exported();
+        let text = exported.input_text();
+        assert!(text.contains("ratio kept, black around it"), "{text}");
+        assert!(!text.contains("cut"), "{text}");
+        let module = pytorch::module(&exported, "case.safetensors").unwrap();
+        assert!(module.contains("ImageOps.pad(image, (9, 11), "), "{module}");
+        fs::write(&path, exported.to_bytes(Format::Bpk).unwrap()).unwrap();
+        let predictor = Predictor::read(&path, &weft::device::host()).unwrap();
+        let pixels = predictor.pixels(picture.get_ref()).unwrap();
+        let channel = [vec![0.0; 3 * 9], vec![1.0; 5 * 9], vec![0.0; 3 * 9]].concat();
+        assert_eq!(pixels, channel.repeat(input.channels));
+        assert!(predictor.pixels(b"no picture").is_err());
+    }
+}
+
+#[test]
 fn a_checkpoint_of_another_model_is_refused_by_name() {
     let mut case = Case::new(MODELS[6], GREY, false);
     let error = |case: &Case| {
