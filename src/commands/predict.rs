@@ -230,8 +230,8 @@ fn explained(folder: &Path, name: &str, sketch: &explain::Sketch) -> Result<Path
     let png = sketch.png()?;
     explain::write(folder, name, &png).map_err(|error| {
         let remedy = disk::remedy(&error);
-        let folder = printable(&folder.to_string_lossy());
-        anyhow::anyhow!("cannot write to {folder}: {error}\nhint: {remedy}, or use --explain=DIR")
+        let error = printable(&error.to_string());
+        anyhow::anyhow!("{error}\nhint: {remedy}, or use --explain=DIR")
     })
 }
 

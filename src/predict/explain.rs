@@ -107,7 +107,10 @@ pub fn write(folder: &Path, name: &str, png: &[u8]) -> io::Result<PathBuf> {
     let numbered = (2u32..).map(|number| format!("{stem}-explained-{number}.png"));
     for file in std::iter::once(format!("{stem}-explained.png")).chain(numbered) {
         let path = folder.join(file);
-        match atomic::write_new(&path, png) {
+        if path.symlink_metadata().is_ok() {
+            continue;
+        }
+        match atomic::publish_new(&path, png) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
             Ok(()) => return Ok(path),
@@ -157,5 +160,6 @@ mod tests {
             assert_eq!(path, folder.path().join(expected));
         }
         assert_eq!(std::fs::read(taken).unwrap(), b"mine");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
     }
 }
