@@ -57,10 +57,11 @@ pub(super) fn run(args: &PredictArgs) -> Result<ExitCode> {
     let mut told = Told {
         args,
         model: &model,
-        explain: args.explain.as_ref().map(|folder| {
-            let own = || run.root.join("explain");
-            folder.clone().unwrap_or_else(own)
-        }),
+        explain: match &args.explain {
+            None => None,
+            Some(Some(folder)) => Some(folder.clone()),
+            Some(None) => Some(run.create_explanations()?),
+        },
         n_done: 0,
         n_bad: 0,
     };

@@ -102,7 +102,10 @@ impl Sketch {
 /// Writes a PNG into a folder under a name made of `name`'s last part, and never over a file that is
 /// there: a number is added until the name is free. Returns where it is.
 pub fn write(folder: &Path, name: &str, png: &[u8]) -> io::Result<PathBuf> {
-    disk::create_folders(folder)?;
+    disk::create_folders(folder).map_err(|error| {
+        let text = format!("cannot create {}: {error}", folder.display());
+        io::Error::new(error.kind(), text)
+    })?;
     let stem = safe_stem(name);
     let numbered = (2u32..).map(|number| format!("{stem}-explained-{number}.png"));
     for file in std::iter::once(format!("{stem}-explained.png")).chain(numbered) {
