@@ -13,9 +13,10 @@ use crate::data::image_file::ImageError;
 use crate::device::DeviceChoice;
 use crate::experiment::LoadedModel;
 use crate::failure::{self, Work};
-use crate::predict::files::{self, Input, printable};
+use crate::predict::files::{self, Input};
 use crate::predict::{Prediction, Predictor, explain};
 use crate::run::{RunFolder, disk};
+use crate::text::printable;
 use crate::train::progress::thousands;
 
 pub(super) fn run(args: &PredictArgs) -> Result<ExitCode> {
