@@ -13,7 +13,7 @@ fn main() -> anyhow::Result<()> {
         anyhow::bail!("usage: classify MODEL.bpk IMAGE");
     };
     let model = Predictor::read(Path::new(model), &device::host())?;
-    let pixels = model.pixels(&image::open(image)?);
+    let pixels = model.pixels(&std::fs::read(image)?)?;
     let probabilities = model.probabilities(&pixels)?.remove(0);
     for (name, probability) in model.class_names.iter().zip(probabilities) {
         println!("{name:20} {:5.1} %", 100.0 * probability);

@@ -209,9 +209,12 @@ pub struct ExportArgs {
     /// Which kind of file [default: onnx; safetensors with --print-loader]
     #[arg(long, value_enum)]
     pub format: Option<Format>,
-    /// File to write, or a folder for it [default: RUN/export/NAME.FORMAT]
+    /// File to write, or a folder for it [default: RUN/export/RUN.FORMAT]
     #[arg(long, short, value_name = "PATH")]
     pub output: Option<PathBuf>,
+    /// Replace a file that is there already; in RUN/export/ that is always done
+    #[arg(long)]
+    pub force: bool,
     /// best, last, or the step of a checkpoint [default: the run's result]
     #[arg(long, value_name = "CHECKPOINT")]
     pub checkpoint: Option<String>,

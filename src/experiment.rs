@@ -6,6 +6,7 @@ mod loaded;
 mod resume;
 
 pub use loaded::LoadedModel;
+pub(crate) use loaded::named_step;
 pub use resume::{ResumePoint, config_of, state_of};
 
 use std::path::Path;

@@ -18,6 +18,7 @@ pub mod replay;
 pub mod report;
 pub mod run;
 pub mod terminal;
+pub mod text;
 pub mod train;
 pub mod verify;
 

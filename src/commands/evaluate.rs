@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::{data_dir, download_bar::DownloadBar, first_line, plots, report, say, warn};
 use crate::cli::{EvaluateArgs, EvaluationSplit};
@@ -10,11 +10,10 @@ use crate::config::Loaded;
 use crate::device::DeviceChoice;
 use crate::evaluate::logits::npy;
 use crate::evaluate::predictions::CALIBRATION_BINS;
-use crate::experiment::{Experiment, ResumePoint, SplitName};
+use crate::experiment::{Experiment, ResumePoint, SplitName, named_step};
 use crate::failure::{self, Work};
 use crate::report::plots::Options;
 use crate::run::checkpoints::Store;
-use crate::run::records::TrainState;
 use crate::run::{RunError, RunFolder, atomic};
 use crate::train::progress::{Progress, Verbosity, loss_text, thousands};
 
@@ -137,21 +136,4 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
         say("\nnothing is written: that is kept for the run's result on the test split");
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn named_step(run: &RunFolder, newest: &TrainState, name: &str) -> Result<u64> {
-    let step = match name {
-        "best" => newest.best.as_ref().map(|best| best.step),
-        "last" => Some(newest.step),
-        step => step.trim_start_matches("step-").parse().ok(),
-    };
-    step.with_context(|| {
-        let steps = Store::new(&run.root).steps().unwrap_or_default();
-        let steps: Vec<String> = steps.iter().map(u64::to_string).collect();
-        format!(
-            "{} has no checkpoint `{name}`\nhint: use best, last, or one of these steps: {}",
-            run.root.display(),
-            steps.join(", ")
-        )
-    })
 }

@@ -1,5 +1,6 @@
 //! `weft export`
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,7 +11,7 @@ use crate::cli::ExportArgs;
 use crate::device::DeviceChoice;
 use crate::experiment::LoadedModel;
 use crate::export::{Exported, Format, pytorch};
-use crate::run::{RunFolder, disk};
+use crate::run::{RunFolder, atomic, disk};
 use crate::train::progress::thousands;
 
 pub(super) fn run(args: &ExportArgs) -> Result<ExitCode> {
@@ -31,10 +32,15 @@ pub(super) fn run(args: &ExportArgs) -> Result<ExitCode> {
         warn(&format!("warning: {warning}"));
     }
     let model = Exported::new(&loaded.config, &loaded.about, &loaded.checkpoint)?;
-    let path = output_path(&run, args.output.as_deref(), &model.name, format)?;
+    let path = output_path(&run, args.output.as_deref(), format)?;
+    let is_own = args.output.is_none() || is_in(&path, &run.exports());
+    let may_replace = args.force || is_own;
+    let replaced = is_taken(&path);
+    if replaced && !may_replace {
+        bail!(taken(&path));
+    }
     let bytes = model.to_bytes(format)?;
-    let replaced = path.exists();
-    write(&path, &bytes, args.output.is_none())?;
+    write(&path, &bytes, args.output.is_none(), may_replace)?;
 
     // With --print-loader, stdout is a Python file.
     let tell = if args.print_loader { warn } else { say };
@@ -51,13 +57,8 @@ pub(super) fn run(args: &ExportArgs) -> Result<ExitCode> {
 }
 
 /// Where the file goes. What a slip could destroy is refused.
-fn output_path(
-    run: &RunFolder,
-    output: Option<&Path>,
-    name: &str,
-    format: Format,
-) -> Result<PathBuf> {
-    let file_name = format!("{name}.{}", format.extension());
+fn output_path(run: &RunFolder, output: Option<&Path>, format: Format) -> Result<PathBuf> {
+    let file_name = format!("{}.{}", folder_name(run)?, format.extension());
     let Some(output) = output else {
         return Ok(run.exports().join(file_name));
     };
@@ -92,12 +93,41 @@ fn output_path(
     Ok(path)
 }
 
-fn write(path: &Path, bytes: &[u8], is_default: bool) -> Result<()> {
-    let written = match is_default {
-        true => RunFolder::write(path, bytes),
-        false => crate::run::atomic::write_file(path, bytes),
+/// Runs of one config have one name, but each its own folder.
+fn folder_name(run: &RunFolder) -> Result<String> {
+    let root = run.root.canonicalize();
+    let root = root.with_context(|| format!("{} cannot be found", run.root.display()))?;
+    let name = root.file_name().context("/ is no run folder")?;
+    Ok(name.to_string_lossy().into_owned())
+}
+
+fn is_in(path: &Path, folder: &Path) -> bool {
+    let place = disk::parent(path).canonicalize().ok();
+    place.is_some() && place == folder.canonicalize().ok()
+}
+
+/// Also by a link that leads nowhere.
+fn is_taken(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+fn taken(path: &Path) -> String {
+    format!(
+        "{} is there already\nhint: choose another --output, or replace it with --force",
+        path.display()
+    )
+}
+
+fn write(path: &Path, bytes: &[u8], is_default: bool, may_replace: bool) -> Result<()> {
+    let written = match (is_default, may_replace) {
+        (true, _) => RunFolder::write(path, bytes),
+        (false, true) => atomic::write_file(path, bytes),
+        (false, false) => atomic::publish_new(path, bytes),
     };
     written.map_err(|error| {
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            return anyhow::Error::msg(taken(path));
+        }
         let remedy = disk::remedy(&error);
         anyhow::Error::from(error).context(format!(
             "the model could not be exported\nhint: {remedy}, or choose another place with --output"

@@ -16,18 +16,26 @@ mod train;
 mod training;
 mod verify;
 
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::CommandFactory;
 
 use crate::cli::{Cli, Command};
+use crate::run::disk;
 
 /// Runs a command and tells its error, also one that is a panic.
 pub fn main(cli: Cli) -> ExitCode {
-    failure::end(std::panic::catch_unwind(|| run(cli)))
+    failure::end(std::panic::catch_unwind(|| {
+        let code = run(cli)?;
+        match LOST.get() {
+            Some(error) => Err(lost(error)),
+            None => Ok(code),
+        }
+    }))
 }
 
 /// Runs a command.
@@ -90,9 +98,29 @@ fn first_line(error: &dyn std::error::Error) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-/// A line of results, on stdout. A reader that went away (`| head`) is no error.
+/// What kept a line of results from being written.
+static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// A line of results, on stdout. Where it cannot be written, the command goes on with its work and ends
+/// in that error; a reader that went away (`| head`) is none.
 fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+    if let Err(error) = line_out(line) {
+        let _ = LOST.set(error);
+    }
+}
+
+/// A line of results. False if nobody reads them.
+fn line_out(line: &str) -> io::Result<bool> {
+    match writeln!(io::stdout(), "{line}") {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn lost(error: &io::Error) -> anyhow::Error {
+    let remedy = disk::remedy(error);
+    anyhow!("stdout cannot be written: {error}\nhint: {remedy}, or send it elsewhere")
 }
 
 /// A line for the person at the terminal, on stderr.

@@ -1,22 +1,22 @@
 //! `weft predict`
 
-use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use serde_json::json;
 
-use super::warn;
+use super::{line_out, lost, warn};
 use crate::cli::{Choice, PredictArgs};
 use crate::config::Loaded;
 use crate::data::image_file::ImageError;
 use crate::device::DeviceChoice;
 use crate::experiment::LoadedModel;
 use crate::failure::{self, Work};
-use crate::predict::files::{self, Input, printable};
+use crate::predict::files::{self, Input};
 use crate::predict::{Prediction, Predictor, explain};
 use crate::run::{RunFolder, disk};
+use crate::text::printable;
 use crate::train::progress::thousands;
 
 pub(super) fn run(args: &PredictArgs) -> Result<ExitCode> {
@@ -58,10 +58,11 @@ pub(super) fn run(args: &PredictArgs) -> Result<ExitCode> {
     let mut told = Told {
         args,
         model: &model,
-        explain: args.explain.as_ref().map(|folder| {
-            let own = || run.root.join("explain");
-            folder.clone().unwrap_or_else(own)
-        }),
+        explain: match &args.explain {
+            None => None,
+            Some(Some(folder)) => Some(folder.clone()),
+            Some(None) => Some(run.create_explanations()?),
+        },
         n_done: 0,
         n_bad: 0,
     };
@@ -111,7 +112,7 @@ impl Told<'_> {
                 let (what, hint) = error.split_once("\nhint: ").unwrap_or((&error, ""));
                 if self.args.json {
                     let line = json!({ "path": name, "error": what, "hint": hint });
-                    return Ok(line_out(&line.to_string()));
+                    return line_out(&line.to_string()).map_err(|error| lost(&error));
                 }
                 let what = printable(what);
                 warn(&format!("error: {} {what}\nhint: {hint}", printable(&name)));
@@ -126,7 +127,7 @@ impl Told<'_> {
             true => self.json(&name, &prediction, explained.as_deref()),
             false => self.text(&name, &prediction, explained.as_deref()),
         };
-        Ok(line_out(&text))
+        line_out(&text).map_err(|error| lost(&error))
     }
 
     fn top(&self, prediction: &Prediction) -> Vec<usize> {
@@ -231,8 +232,8 @@ fn explained(folder: &Path, name: &str, sketch: &explain::Sketch) -> Result<Path
     let png = sketch.png()?;
     explain::write(folder, name, &png).map_err(|error| {
         let remedy = disk::remedy(&error);
-        let folder = printable(&folder.to_string_lossy());
-        anyhow::anyhow!("cannot write to {folder}: {error}\nhint: {remedy}, or use --explain=DIR")
+        let error = printable(&error.to_string());
+        anyhow::anyhow!("{error}\nhint: {remedy}, or use --explain=DIR")
     })
 }
 
@@ -243,10 +244,4 @@ fn bar(part: f64, width: usize) -> String {
     let rest = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     bar.push_str(rest[eighths % 8]);
     bar
-}
-
-/// A line of results. False if nobody reads them.
-fn line_out(line: &str) -> bool {
-    let written = writeln!(std::io::stdout(), "{line}");
-    !written.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }

@@ -144,7 +144,7 @@ pub(super) fn result_step(config: &ExperimentConfig, newest: &TrainState) -> u64
 }
 
 /// The step that `best`, `last`, `step-N` or `N` means.
-fn named_step(run: &RunFolder, newest: &TrainState, name: &str) -> Result<u64> {
+pub(crate) fn named_step(run: &RunFolder, newest: &TrainState, name: &str) -> Result<u64> {
     let step = match name {
         "best" => newest.best.as_ref().map(|best| best.step),
         "last" => Some(newest.step),

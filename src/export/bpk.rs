@@ -9,12 +9,11 @@ use burn::store::ModuleRecord;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bytes, Device, Tensor, TensorData};
 use burn_pack::{Reader, Writer};
-use image::DynamicImage;
-use image::imageops::FilterType;
 
 use super::Exported;
 use crate::config::ExperimentConfig;
 use crate::data::Statistics;
+use crate::data::image_file::{self, Backdrop};
 use crate::model::{Classifier, InputShape, Mode};
 
 /// What a checkpoint's model file has before each name.
@@ -44,6 +43,8 @@ pub struct Predictor {
     pub input: InputShape,
     /// Names of the classes, in the order of the probabilities.
     pub class_names: Vec<String>,
+    /// Brightness of what is put around a picture.
+    around: u8,
     normalization: Option<Vec<Statistics>>,
     device: Device,
 }
@@ -73,6 +74,7 @@ impl Predictor {
         let [channels, height, width] = serde_json::from_str(metadata("input_shape")?)?;
         let normalization: Option<Vec<Statistics>> =
             serde_json::from_str(metadata("normalization")?)?;
+        let around = serde_json::from_str(metadata("around")?)?;
         let input = InputShape {
             channels,
             height,
@@ -91,28 +93,26 @@ impl Predictor {
             classifier: untrained.try_load_record(record)?,
             input,
             class_names,
+            around,
             normalization,
             device: device.clone(),
         })
     }
 
-    /// An image as the model takes it, for [`Self::probabilities`]: scaled without regard to its sides'
-    /// ratio, and neither cut nor inverted. It should look as the training images did.
-    pub fn pixels(&self, image: &DynamicImage) -> Vec<f32> {
+    /// A PNG, JPEG, WebP, BMP or GIF file as the model takes it, for [`Self::probabilities`]: the whole
+    /// picture with its sides' ratio kept, and white where it is transparent. So image files are trained on;
+    /// a model of objects on a common background should be given such objects, as nothing is cut out or
+    /// inverted here.
+    pub fn pixels(&self, file: &[u8]) -> Result<Vec<f32>> {
         let InputShape {
             channels,
             height,
             width,
             ..
         } = self.input;
-        let image = image.resize_exact(width as u32, height as u32, FilterType::CatmullRom);
-        let interleaved = match channels {
-            1 => image.to_luma8().into_raw(),
-            _ => image.to_rgb8().into_raw(),
-        };
-        let of_channel = |channel| interleaved.iter().skip(channel).step_by(channels);
-        let bytes = (0..channels).flat_map(of_channel);
-        bytes.map(|&byte| f32::from(byte) / 255.0).collect()
+        let picture = image_file::decode(file, Backdrop::White)?;
+        let bytes = image_file::fit(&picture, height, width, channels, self.around);
+        Ok(bytes.iter().map(|&byte| f32::from(byte) / 255.0).collect())
     }
 
     /// The probabilities of the classes, for each image.

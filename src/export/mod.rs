@@ -16,7 +16,7 @@ use crate::config::ExperimentConfig;
 use crate::data::Statistics;
 use crate::model::InputShape;
 use crate::run::checkpoints::Checkpoint;
-use crate::run::input::ModelInput;
+use crate::run::input::{Background, ModelInput};
 use crate::train::checkpoint::Part;
 use layers::Layer;
 
@@ -44,7 +44,7 @@ impl Format {
 
 /// A trained model, ready to be written in any format.
 pub struct Exported {
-    /// Name of the run.
+    /// What the config calls the run.
     pub name: String,
     /// What it takes and gives.
     pub input: InputShape,
@@ -54,8 +54,8 @@ pub struct Exported {
     pub normalization: Option<Vec<Statistics>>,
     /// Of the checkpoint.
     pub step: u64,
-    /// How the objects lie on what they have behind them, where that is the same for all.
-    is_light_on_dark: Option<bool>,
+    /// What the training images have around their objects; None where that is not the same for all.
+    background: Option<Background>,
     layers: Vec<Layer>,
     metadata: Vec<(&'static str, String)>,
     model_file: Vec<u8>,
@@ -84,7 +84,7 @@ impl Exported {
             class_names: about.class_names.clone(),
             normalization: normalization(about),
             step: checkpoint.manifest.step,
-            is_light_on_dark: about.background.map(|it| it.is_dark()),
+            background: about.background,
             layers,
             metadata: Vec::new(),
             model_file: bytes.to_vec(),
@@ -125,15 +125,32 @@ impl Exported {
             Some(_) => "; the model normalises them itself",
             None => "",
         };
-        let background = match self.is_light_on_dark {
-            Some(true) => ", light on dark",
-            Some(false) => ", dark on light",
-            None => "",
+        let looks = self.looks();
+        format!(
+            "float [batch, {channels}, {height}, {width}], {colors} pixels in [0, 1], {looks}{normalized}"
+        )
+    }
+
+    /// What a picture must look like to be like the training images.
+    fn looks(&self) -> String {
+        let Some(background) = self.background else {
+            return "the whole picture with its sides' ratio kept, black around it and white where it is \
+                    transparent, as in training"
+                .to_owned();
+        };
+        let contrast = match background.is_dark() {
+            true => "light on dark",
+            false => "dark on light",
         };
         format!(
-            "float [batch, {channels}, {height}, {width}], {colors} pixels in [0, 1]{background}, cut and \
-             centred as the training images were{normalized}"
+            "the object cut out, centred and {contrast} as in the training images (`weft predict --explain` \
+             shows it)"
         )
+    }
+
+    /// What a loader that cuts nothing out puts around a picture, 0 to 255.
+    fn around(&self) -> u8 {
+        self.background.map_or(0, |background| background.value)
     }
 
     /// Numbers that the model learned, running statistics included.
@@ -158,6 +175,7 @@ impl Exported {
             ("class_names", serde_json::to_string(&self.class_names)?),
             ("input", self.input_text()),
             ("input_shape", format!("[{channels}, {height}, {width}]")),
+            ("around", self.around().to_string()),
             ("normalization", serde_json::to_string(&self.normalization)?),
             ("weft_version", env!("CARGO_PKG_VERSION").to_owned()),
             ("weft_config", portable(config)?),

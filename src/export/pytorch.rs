@@ -18,6 +18,12 @@ pub fn module(model: &Exported, weights_file: &str) -> Result<String> {
     let class_names = serde_json::to_string(&model.class_names)?; // a Python list too
     let weights_file = serde_json::to_string(weights_file)?;
     let title = model.title().replace('\\', "\\\\").replace('"', "\\\"");
+    let looks = model.looks();
+    let around = format!("\"#{:06x}\"", u32::from(model.around()) * 0x01_01_01);
+    let done = match model.background {
+        Some(_) => "This fits the whole picture: nothing is cut out or inverted here.",
+        None => "So it is done here.",
+    };
     let constructor = constructor(model);
     let forward = forward(model);
     let mode = if input.channels == 3 { "RGB" } else { "L" };
@@ -55,10 +61,13 @@ def load(path=WEIGHTS):
 
 def main():
     import numpy
-    from PIL import Image
+    from PIL import Image, ImageOps
 
-    # It should look as the training images did: cut, centred, light on dark or dark on light.
-    image = Image.open(sys.argv[1]).convert("{mode}").resize({size})
+    # The model takes {looks}.
+    # {done}
+    image = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGBA")
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("{mode}")
+    image = ImageOps.pad(image, {size}, Image.Resampling.BICUBIC, {around})
     pixels = torch.from_numpy(numpy.asarray(image, dtype=numpy.float32) / 255)
     images = pixels.reshape(1, {height}, {width}, {channels}).permute(0, 3, 1, 2)
     with torch.no_grad():

@@ -102,12 +102,18 @@ impl Sketch {
 /// Writes a PNG into a folder under a name made of `name`'s last part, and never over a file that is
 /// there: a number is added until the name is free. Returns where it is.
 pub fn write(folder: &Path, name: &str, png: &[u8]) -> io::Result<PathBuf> {
-    disk::create_folders(folder)?;
+    disk::create_folders(folder).map_err(|error| {
+        let text = format!("cannot create {}: {error}", folder.display());
+        io::Error::new(error.kind(), text)
+    })?;
     let stem = safe_stem(name);
     let numbered = (2u32..).map(|number| format!("{stem}-explained-{number}.png"));
     for file in std::iter::once(format!("{stem}-explained.png")).chain(numbered) {
         let path = folder.join(file);
-        match atomic::write_new(&path, png) {
+        if path.symlink_metadata().is_ok() {
+            continue;
+        }
+        match atomic::publish_new(&path, png) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
             Ok(()) => return Ok(path),
@@ -157,5 +163,6 @@ mod tests {
             assert_eq!(path, folder.path().join(expected));
         }
         assert_eq!(std::fs::read(taken).unwrap(), b"mine");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
     }
 }

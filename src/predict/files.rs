@@ -27,7 +27,7 @@ pub struct Found {
 }
 
 impl Input {
-    /// As a person would name it; not yet fit for a terminal (see [`printable`]).
+    /// As a person would name it; not yet fit for a terminal (see [`crate::text::printable`]).
     pub fn name(&self) -> String {
         match self {
             Self::File(path) | Self::Unreadable(path, _) => path.to_string_lossy().into_owned(),
@@ -110,21 +110,6 @@ fn is_picture(path: &Path) -> bool {
     }
 }
 
-/// A text that a terminal shows and does not obey: control characters, and those that change the
-/// direction of what follows, are written as \u{...}.
-pub fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for letter in text.chars() {
-        let turns = matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if letter.is_control() || turns || matches!(letter, '\u{2028}' | '\u{2029}') {
-            shown.extend(letter.escape_unicode());
-        } else {
-            shown.push(letter);
-        }
-    }
-    shown
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,15 +151,5 @@ mod tests {
         ];
         assert_eq!(found.inputs, expected);
         assert_eq!(found.n_left_out, 1);
-    }
-
-    #[test]
-    fn no_name_reaches_the_terminal_raw() {
-        assert_eq!(printable("Grün 靴.png"), "Grün 靴.png");
-        assert_eq!(
-            printable("\u{1b}[2Ja\n\u{202e}gnp"),
-            "\\u{1b}[2Ja\\u{a}\\u{202e}gnp"
-        );
-        assert!(!printable(&('\0'..='\u{9f}').collect::<String>()).contains(char::is_control));
     }
 }

@@ -24,6 +24,17 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .map_err(|error| named(error, "write", path))
 }
 
+/// The same, but never over what is there: that is an error of the kind `AlreadyExists`.
+pub fn publish_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = temporary_beside(path)?;
+    let written = write_new(&temporary, bytes).and_then(|()| disk::publish(&temporary, path));
+    // Whether it failed or has two names now; a leftover does no harm.
+    let _ = disk::remove(&temporary);
+    written
+        .and_then(|()| disk::sync_folder(parent(path)))
+        .map_err(|error| named(error, "write", path))
+}
+
 /// Removes a file; it is fine if there is none.
 pub fn remove_file(path: &Path) -> io::Result<()> {
     disk::remove(path).map_err(|error| named(error, "remove", path))
@@ -194,6 +205,25 @@ mod tests {
         append_line(&path, "three").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntw\nthree\n");
         assert!(append_line(&path, "a\nb").is_err());
+    }
+
+    #[test]
+    fn publish_new_replaces_nothing_and_leaves_no_part() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        publish_new(&path, b"first").unwrap();
+        let error = publish_new(&path, b"second").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        assert_eq!(names(folder.path()), ["a.png"]);
+        let full = disk::watch(|operation| match operation {
+            disk::Operation::Write(..) => Err(io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        });
+        let error = publish_new(&folder.path().join("b.png"), b"whole").unwrap_err();
+        drop(full);
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(names(folder.path()), ["a.png"]);
     }
 
     #[cfg(unix)]

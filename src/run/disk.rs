@@ -156,6 +156,21 @@ pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }
 
+/// Gives a file a name that must be free. `from` may be left as its second name.
+pub(super) fn publish(from: &Path, to: &Path) -> io::Result<()> {
+    announce(Operation::Rename(from, to))?;
+    match fs::hard_link(from, to) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            // Not every file system has hard links (FAT has none).
+            if fs::symlink_metadata(to).is_ok() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            fs::rename(from, to)
+        }
+        linked => linked,
+    }
+}
+
 /// Removes a file, a link (not what it points to) or a folder. It is fine if there is none.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     let metadata = match fs::symlink_metadata(path) {

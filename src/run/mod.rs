@@ -129,21 +129,7 @@ impl RunFolder {
 
     /// Makes the folder of the pictures, if it is not there.
     pub fn create_plots(&self) -> Result<PathBuf, RunError> {
-        let path = self.plots();
-        let failed = |source| RunError::Create {
-            path: path.clone(),
-            source,
-        };
-        if atomic::is_link(&path) {
-            // What is written there would land somewhere else.
-            let source = io::Error::new(io::ErrorKind::InvalidInput, "it is a link");
-            return Err(failed(source));
-        }
-        if !path.is_dir() {
-            disk::create_folder(&path).map_err(failed)?;
-            disk::sync_folder(&self.root).map_err(failed)?;
-        }
-        Ok(path)
+        created(self.plots())
     }
 
     #[must_use]
@@ -167,13 +153,27 @@ impl RunFolder {
     }
 
     #[must_use]
+    pub fn explanations(&self) -> PathBuf {
+        self.root.join("explain")
+    }
+
+    /// Makes the folder of what `weft predict --explain` draws, if it is not there.
+    pub fn create_explanations(&self) -> Result<PathBuf, RunError> {
+        created(self.explanations())
+    }
+
+    #[must_use]
     pub fn lock_file(&self) -> PathBuf {
         self.root.join("lock")
     }
 
     /// Puts a file below the run's folder, whose own folder is made if it is missing.
     pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-        disk::create_folders(disk::parent(path))?;
+        let folder = disk::parent(path);
+        make_folder(folder).map_err(|error| {
+            let text = format!("cannot create {}: {error}", folder.display());
+            io::Error::new(error.kind(), text)
+        })?;
         atomic::write_file(path, bytes)
     }
 
@@ -216,6 +216,22 @@ impl RunFolder {
             },
         }
     }
+}
+
+fn created(path: PathBuf) -> Result<PathBuf, RunError> {
+    match make_folder(&path) {
+        Ok(()) => Ok(path),
+        Err(source) => Err(RunError::Create { path, source }),
+    }
+}
+
+/// Makes a folder of a run, if it is not there. A link is refused: what is written there would land
+/// somewhere else.
+fn make_folder(path: &Path) -> io::Result<()> {
+    if atomic::is_link(path) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a link"));
+    }
+    disk::create_folders(path)
 }
 
 /// A process that this one is starting has its files, locks included, until it has become another
@@ -439,6 +455,34 @@ mod tests {
                 .count(),
             5
         );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn no_folder_of_a_run_is_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = folder.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        let run = run_in(folder.path(), "x");
+        for name in ["plots", "export", "explain", "tensorboard"] {
+            std::os::unix::fs::symlink(&elsewhere, run.root.join(name)).unwrap();
+        }
+        for error in [
+            run.create_plots().unwrap_err().to_string(),
+            run.create_explanations().unwrap_err().to_string(),
+            RunFolder::write(&run.exports().join("x.onnx"), b"x")
+                .unwrap_err()
+                .to_string(),
+            RunFolder::write(&run.tensorboard().join("x"), b"x")
+                .unwrap_err()
+                .to_string(),
+        ] {
+            assert!(
+                error.contains("cannot create ") && error.contains("it is a link"),
+                "{error}"
+            );
+        }
+        assert_eq!(fs::read_dir(elsewhere).unwrap().count(), 0);
     }
 
     #[test]

@@ -399,6 +399,33 @@ fn burns_own_file_predicts() {
 }
 
 #[test]
+fn a_model_of_photos_is_given_them_as_in_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("case.bpk");
+    // Nothing but transparency, twice as wide as high, for 11 rows of 9.
+    let mut picture = std::io::Cursor::new(Vec::new());
+    image::RgbaImage::new(20, 10)
+        .write_to(&mut picture, image::ImageFormat::Png)
+        .unwrap();
+    for input in [GREY, COLOUR] {
+        let mut case = Case::new(MODELS[0], input, false);
+        case.about.background = None;
+        let exported = case.exported();
+        let text = exported.input_text();
+        assert!(text.contains("ratio kept, black around it"), "{text}");
+        assert!(!text.contains("cut"), "{text}");
+        let module = pytorch::module(&exported, "case.safetensors").unwrap();
+        assert!(module.contains("ImageOps.pad(image, (9, 11), "), "{module}");
+        fs::write(&path, exported.to_bytes(Format::Bpk).unwrap()).unwrap();
+        let predictor = Predictor::read(&path, &weft::device::host()).unwrap();
+        let pixels = predictor.pixels(picture.get_ref()).unwrap();
+        let channel = [vec![0.0; 3 * 9], vec![1.0; 5 * 9], vec![0.0; 3 * 9]].concat();
+        assert_eq!(pixels, channel.repeat(input.channels));
+        assert!(predictor.pixels(b"no picture").is_err());
+    }
+}
+
+#[test]
 fn a_checkpoint_of_another_model_is_refused_by_name() {
     let mut case = Case::new(MODELS[6], GREY, false);
     let error = |case: &Case| {
@@ -502,6 +529,19 @@ fn the_command_writes_where_it_says_and_destroys_nothing() {
         &["export", "runs/x", "--format", "bpk", "--output", "."],
     );
     assert!(folder_given.status.success() && here.join("x.bpk").exists());
+    // What is there stays, unless it is said.
+    fs::write(here.join("x.bpk"), "mine").unwrap();
+    let over = ["export", "runs/x", "--format", "bpk", "-o", "."];
+    let error = error_of(here, &over);
+    assert!(
+        error.contains("x.bpk is there already\nhint: ") && error.contains("--force"),
+        "{error}"
+    );
+    assert_eq!(fs::read(here.join("x.bpk")).unwrap(), b"mine");
+    let forced = stdout(&run(here, &[&over[..], &["--force"]].concat()));
+    assert!(forced.starts_with("replaced "), "{forced}");
+    let own = stdout(&run(here, &["export", "runs/x", "-o", "runs/x/export"]));
+    assert!(own.starts_with("replaced "), "{own}");
     let of_step = run(
         here,
         &["export", "runs/x", "--checkpoint", "0", "-o", "first.onnx"],
@@ -531,6 +571,11 @@ fn the_command_writes_where_it_says_and_destroys_nothing() {
     assert!(error.contains("hint: use --format safetensors"), "{error}");
     let error = error_of(here, &["export", "runs/x", "--checkpoint", "77"]);
     assert!(error.contains("77") && error.contains("hint: "), "{error}");
-    let verified = run(here, &["verify", "runs/x"]);
+    // Two runs of one config are two files.
+    fs::rename(here.join("runs/x"), here.join("runs/x-2")).unwrap();
+    let second = run(&here.join("runs/x-2"), &["export", ".", "-o", "../.."]);
+    assert!(second.status.success(), "{second:?}");
+    assert!(here.join("x-2.onnx").exists() && !here.join("x.onnx").exists());
+    let verified = run(here, &["verify", "runs/x-2"]);
     assert!(verified.status.success(), "{verified:?}");
 }

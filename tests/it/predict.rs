@@ -406,6 +406,39 @@ fn what_the_network_saw_is_drawn_beside_the_picture_and_overwrites_nothing() {
     assert!(stdout(&output).contains("what the network saw: ") && place.exists());
 }
 
+/// As on a disk that is full.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_printed_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = folder.path().join("x.png");
+    fs::write(&picture, encoded(&drawing(30, 20), ImageFormat::Png)).unwrap();
+    let (run, picture) = (run_folder().to_str().unwrap(), picture.to_str().unwrap());
+    let file = folder.path().join("x.safetensors");
+    let export = [
+        "export",
+        run,
+        "--print-loader",
+        "-o",
+        file.to_str().unwrap(),
+    ];
+    for args in [
+        &["predict", run, "--json", picture][..],
+        &["predict", run, picture],
+        &export,
+    ] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full");
+        let output = weft().args(args).stdout(full.unwrap()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        let error = stderr(&output);
+        assert!(
+            error.contains("error: stdout cannot be written: No space left")
+                && error.contains("\nhint: make room on the disk"),
+            "{error}"
+        );
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn no_file_name_reaches_the_terminal_raw() {

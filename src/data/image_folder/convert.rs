@@ -179,10 +179,8 @@ impl Look {
                     .and_then(|bytes| image_file::decode(&bytes, Backdrop::White))
                     .is_ok_and(|picture| is_colored(&picture))
         };
-        let chunks = self.chunks().into_iter();
-        chunks
-            .map(|chunk| chunk.into_par_iter().any(colored))
-            .any(|found| found)
+        let mut chunks = self.chunks().into_iter();
+        chunks.any(|chunk| chunk.into_par_iter().any(colored))
     }
 }
 

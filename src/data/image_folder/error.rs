@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::scan::MOST_CLASSES;
+use crate::text::printable;
 
 /// Files that a message lists; the others are counted.
 pub(super) const MOST_LISTED: usize = 20;
@@ -140,14 +141,5 @@ pub(super) fn list(bad: &[BadImage], n_bad: usize) -> String {
 
 /// A name for people: what would steer a terminal or turn the text around is escaped.
 pub(super) fn shown(name: &OsStr) -> String {
-    let mut text = String::new();
-    for letter in name.to_string_lossy().chars() {
-        let turns = matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if letter.is_control() || turns || matches!(letter, '\u{2028}' | '\u{2029}') {
-            text.extend(letter.escape_unicode());
-        } else {
-            text.push(letter);
-        }
-    }
-    text
+    printable(&name.to_string_lossy())
 }

@@ -145,7 +145,8 @@ pub(super) fn walk(
             continue;
         }
         let regular = entry.metadata.as_ref().is_ok_and(fs::Metadata::is_file);
-        if !is_image_name(&entry.path) && !(regular && is_image_content(&entry.path)) {
+        let is_image = is_image_name(&entry.path) || regular && is_image_content(&entry.path);
+        if !is_image {
             scan.ignored
                 .push(shown(OsStr::new(&*String::from_utf8_lossy(&name))));
             continue;

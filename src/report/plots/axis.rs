@@ -197,7 +197,8 @@ mod tests {
 
     #[test]
     fn a_rate_that_ends_at_nothing_is_linear_and_one_in_steps_is_not() {
-        let cosine = (0..=50).map(|n| 1e-3 * (1.0 + (f64::from(n) / 50.0 * std::f64::consts::PI).cos()) / 2.0);
+        let cosine = (0..=50)
+            .map(|n| 1e-3 * (1.0 + (f64::from(n) / 50.0 * std::f64::consts::PI).cos()) / 2.0);
         assert!(!Axis::for_sizes(cosine).is_log);
         let steps = [1e-2, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5];
         assert!(Axis::for_sizes(steps.into_iter()).is_log);
