@@ -548,6 +548,27 @@ fn sets_that_no_classifier_can_be_trained_on_are_refused() {
         },
         &["class pink has test images, but no training images"],
     );
+    // Training images never stand in for what a part lacks.
+    for part in ["test", "validation"] {
+        let make = |it: &Path, content: Option<&str>| {
+            fill(&it.join("train"), 20, 0);
+            for (class, _) in COLORS {
+                let class = it.join(part).join(class);
+                fs::create_dir_all(&class).unwrap();
+                if let Some(content) = content {
+                    fs::write(class.join("1.png"), content).unwrap();
+                }
+            }
+        };
+        refused(
+            &|it| make(it, Some("no picture")),
+            &[&format!("none of the 3 {part} images can be used")],
+        );
+        refused(
+            &|it| make(it, None),
+            &[&format!("the folder for {part} images has none")],
+        );
+    }
     refused(
         &|it| {
             fill(it, 2, 0);

@@ -54,6 +54,27 @@ pub(super) fn check_classes(
     Ok(())
 }
 
+/// A part that has a folder has images: training images never stand in for them.
+pub(super) fn check_parts(
+    scan: &Scan,
+    packed: &Packed,
+    folder: &Path,
+) -> Result<(), ImageFolderError> {
+    let usable = usable(scan, packed);
+    let without = scan
+        .parts
+        .iter()
+        .find(|part| !usable.iter().any(|(of, _)| of == *part));
+    match without {
+        None => Ok(()),
+        Some(&part) => Err(ImageFolderError::EmptyPart {
+            folder: folder.to_owned(),
+            part: part.as_str(),
+            n_bad: scan.files.iter().filter(|file| file.part == part).count(),
+        }),
+    }
+}
+
 pub(super) struct Divided {
     pub(super) train: LabeledImages,
     pub(super) test: LabeledImages,
@@ -74,7 +95,7 @@ pub(super) fn divide(
     };
     let mut train = of_part(Part::Train);
     let mut test = of_part(Part::Test);
-    if test.is_empty() {
+    if !scan.parts.contains(&Part::Test) {
         let labels: Vec<u8> = train.iter().map(|&at| usable[at as usize].1).collect();
         let key = mix(&[options.seed, TEST_TAG]);
         let n_classes = scan.class_names.len();
