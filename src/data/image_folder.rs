@@ -14,6 +14,7 @@ use self::scan::{Scan, scan};
 use super::download::{Progress, sha256_hex};
 use super::fashion_mnist::{Dataset, FileSha256, LabeledImages, Source, SourceKind};
 
+pub(super) use self::error::shown;
 pub use self::error::{BadImage, ImageFolderError};
 pub(super) use self::files::sign_of_images;
 pub use self::options::{Color, Size};

@@ -153,7 +153,7 @@ pub(super) fn list(bad: &[BadImage], n_bad: usize) -> String {
 }
 
 /// A name for people: what would steer a terminal or turn the text around is escaped.
-pub(super) fn shown(name: &OsStr) -> String {
+pub(in crate::data) fn shown(name: &OsStr) -> String {
     let mut text = String::new();
     for letter in name.to_string_lossy().chars() {
         let turns = matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
