@@ -208,6 +208,19 @@ fn parts_are_what_their_folders_say() {
     assert_eq!(splits.split.train.len(), 54);
     assert_eq!(splits.split.validation.len(), 9);
     assert!(all(&splits.dataset.test).is_subset(&of(0..20)));
+    // Each image kept its own pixels and its own label when the others left.
+    let labels = &splits.dataset.train.labels;
+    for (index, &label) in labels.iter().enumerate() {
+        let image = splits.dataset.train.images.image(index);
+        let last = [63, 127, 191].map(|at| image[at]);
+        assert_eq!(last, COLORS[usize::from(label)].1);
+    }
+    let mut pictures = all(&splits.dataset.train);
+    pictures.extend(all(&splits.dataset.test));
+    assert_eq!(
+        pictures.len(),
+        labels.len() + splits.dataset.test.labels.len()
+    );
 }
 
 #[test]
