@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use self::cache::{Found, Key};
 use self::convert::{Packed, convert};
-use self::divide::{Divided, check_classes, count_twins, divide};
+use self::divide::{Divided, check_classes, check_parts, count_twins, divide};
 use self::error::{MOST_LISTED, list};
 use self::files::hex;
-use self::scan::{Part, Scan, scan};
+use self::scan::{Scan, scan};
 use super::download::{Progress, sha256_hex};
 use super::fashion_mnist::{Dataset, FileSha256, LabeledImages, Source, SourceKind};
 
+pub(super) use self::error::shown;
 pub use self::error::{BadImage, ImageFolderError};
 pub(super) use self::files::sign_of_images;
 pub use self::options::{Color, Size};
@@ -100,11 +101,12 @@ pub fn load(options: &Options, progress: &mut dyn Progress) -> Result<Dataset, I
         });
     }
     check_classes(&scan, &packed, options.folder)?;
+    check_parts(&scan, &packed, options.folder)?;
     let mut set = ImageSet {
         height: packed.height,
         width: packed.width,
         channels: packed.channels,
-        parts: parts(&scan),
+        parts: scan.parts.iter().map(|it| it.as_str().to_owned()).collect(),
         n_files: scan.files.len(),
         n_fitted: packed.n_fitted,
         n_skipped: bad.len(),
@@ -184,13 +186,6 @@ fn bad_images(scan: &Scan, packed: &Packed) -> Vec<BadImage> {
         reason: reason.clone(),
     });
     bad.collect()
-}
-
-fn parts(scan: &Scan) -> Vec<String> {
-    let mut parts: Vec<Part> = scan.files.iter().map(|file| file.part).collect();
-    parts.dedup();
-    let names = parts.iter().map(|part| part.as_str().to_owned());
-    names.filter(|_| scan.has_parts).collect()
 }
 
 /// What a person should know before believing the result.

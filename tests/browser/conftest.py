@@ -20,13 +20,15 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]
 # Markup, quotes, what ends a script, marks that turn a line around, a name that is long.
-HOSTILE = [
+LINES = [
     "<img src=x onerror=alert(1)>",
     "</script><script>alert(2)</script>",
     "\"quoted\" & 'single' {{DATA}}",
     "\u202eturned around\u2069 שלום",
     "Grüße_" + "ever-so-long-" * 9 + "end",
 ]
+# As weft names them: what would turn the text around in a terminal is escaped.
+HOSTILE = [line.replace("\u202e", "\\u{202e}").replace("\u2069", "\\u{2069}") for line in LINES]
 SIDE = 12
 
 
@@ -60,7 +62,7 @@ def write_hostile_set(folder):
             pixels += sum(rows, [])
         write_idx(folder / f"{name}-images-idx3-ubyte", [n, SIDE, SIDE], pixels)
         write_idx(folder / f"{name}-labels-idx1-ubyte", [n], labels)
-    (folder / "classes.txt").write_text("\n".join(HOSTILE) + "\n", encoding="utf-8")
+    (folder / "classes.txt").write_text("\n".join(LINES) + "\n", encoding="utf-8")
 
 
 class Run:

@@ -134,6 +134,21 @@ fn class_names_come_from_classes_txt() {
         load_folder(folder.path()).unwrap().class_names,
         ["cat", "dog", "bird", "fish"]
     );
+    // They reach the terminal: nothing in them steers it.
+    fs::write(
+        folder.path().join("classes.txt"),
+        "\u{1b}]0;mine\u{7}\u{9b}2J\nright \u{202e}to left\nÜnï 猫 שלום 👩\u{200d}🔬\nback\\slash\n",
+    )
+    .unwrap();
+    assert_eq!(
+        load_folder(folder.path()).unwrap().class_names,
+        [
+            "\\u{1b}]0;mine\\u{7}\\u{9b}2J",
+            "right \\u{202e}to left",
+            "Ünï 猫 שלום 👩\u{200d}🔬",
+            "back\\slash"
+        ]
+    );
     fs::write(folder.path().join("classes.txt"), "cat\ndog\n").unwrap();
     let error = error_of(load_folder(folder.path()));
     assert!(

@@ -208,6 +208,19 @@ fn parts_are_what_their_folders_say() {
     assert_eq!(splits.split.train.len(), 54);
     assert_eq!(splits.split.validation.len(), 9);
     assert!(all(&splits.dataset.test).is_subset(&of(0..20)));
+    // Each image kept its own pixels and its own label when the others left.
+    let labels = &splits.dataset.train.labels;
+    for (index, &label) in labels.iter().enumerate() {
+        let image = splits.dataset.train.images.image(index);
+        let last = [63, 127, 191].map(|at| image[at]);
+        assert_eq!(last, COLORS[usize::from(label)].1);
+    }
+    let mut pictures = all(&splits.dataset.train);
+    pictures.extend(all(&splits.dataset.test));
+    assert_eq!(
+        pictures.len(),
+        labels.len() + splits.dataset.test.labels.len()
+    );
 }
 
 #[test]
@@ -548,6 +561,27 @@ fn sets_that_no_classifier_can_be_trained_on_are_refused() {
         },
         &["class pink has test images, but no training images"],
     );
+    // Training images never stand in for what a part lacks.
+    for part in ["test", "validation"] {
+        let make = |it: &Path, content: Option<&str>| {
+            fill(&it.join("train"), 20, 0);
+            for (class, _) in COLORS {
+                let class = it.join(part).join(class);
+                fs::create_dir_all(&class).unwrap();
+                if let Some(content) = content {
+                    fs::write(class.join("1.png"), content).unwrap();
+                }
+            }
+        };
+        refused(
+            &|it| make(it, Some("no picture")),
+            &[&format!("none of the 3 {part} images can be used")],
+        );
+        refused(
+            &|it| make(it, None),
+            &[&format!("the folder for {part} images has none")],
+        );
+    }
     refused(
         &|it| {
             fill(it, 2, 0);

@@ -207,6 +207,65 @@ fn several_runs_stand_beside_each_other() {
     assert!(read(at.join("mine.html")).contains("weft report"));
 }
 
+/// Twenty pictures of two shades.
+fn shades(folder: &Path) {
+    for (class, shade) in [("bright", 200), ("dark", 50)] {
+        std::fs::create_dir_all(folder.join(class)).unwrap();
+        for id in 0..10 {
+            let picture = image::GrayImage::from_pixel(6, 6, image::Luma([shade + id]));
+            picture
+                .save(folder.join(class).join(format!("{id}.png")))
+                .unwrap();
+        }
+    }
+}
+
+#[test]
+fn runs_on_a_folder_of_images_were_tested_on_the_same_only_if_they_were() {
+    const TESTS: &str = "The test images differ";
+    const VALIDATIONS: &str = "The validation splits differ";
+    const SAME: &str = "The test images are the same.";
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let trained = |source: &str, name: &str, key: &str| {
+        let source = format!("data.source={source}");
+        let keys = ["-q", "--set", &source, "--set", key];
+        train(
+            at,
+            &format!("{source}-{name}").replace("data.source=", ""),
+            &keys,
+        );
+    };
+    let said = |source: &str, first: &str, second: &str| {
+        let runs = [first, second].map(|name| format!("runs/{source}-{name}"));
+        succeed(at, &["report", &runs[0], &runs[1]]);
+        let page = read(at.join("report.html"));
+        [TESTS, VALIDATIONS, SAME].map(|text| page.contains(text))
+    };
+    shades(&at.join("one"));
+    shades(&at.join("apart/train"));
+    shades(&at.join("apart/test"));
+    for source in ["one", "apart"] {
+        trained(source, "first", "train.epochs=1");
+        trained(source, "again", "train.batch_size=4");
+        trained(source, "seed", "seed=2");
+        trained(source, "fraction", "data.test_fraction=0.2");
+        trained(source, "validation", "data.validation_fraction=0.3");
+    }
+    assert_eq!(said("one", "first", "again"), [false, false, false]);
+    assert_eq!(said("one", "first", "seed"), [true, true, false]);
+    assert_eq!(said("one", "first", "fraction"), [true, true, false]);
+    assert_eq!(said("one", "first", "validation"), [false, true, true]);
+    assert_eq!(said("apart", "first", "seed"), [false, true, true]);
+    assert_eq!(said("apart", "first", "fraction"), [false, false, false]);
+    assert_eq!(said("apart", "first", "validation"), [false, true, true]);
+    // Where the folder says which images validate, no seed does.
+    shades(&at.join("apart/validation"));
+    trained("apart", "given", "train.epochs=1");
+    trained("apart", "given-seed", "seed=2");
+    assert_eq!(said("apart", "given", "given-seed"), [false, false, false]);
+}
+
 #[test]
 fn damaged_records_are_named_and_the_old_page_stays() {
     let folder = tempfile::tempdir().unwrap();

@@ -54,6 +54,27 @@ pub(super) fn check_classes(
     Ok(())
 }
 
+/// A part that has a folder has images: training images never stand in for them.
+pub(super) fn check_parts(
+    scan: &Scan,
+    packed: &Packed,
+    folder: &Path,
+) -> Result<(), ImageFolderError> {
+    let usable = usable(scan, packed);
+    let without = scan
+        .parts
+        .iter()
+        .find(|part| !usable.iter().any(|(of, _)| of == *part));
+    match without {
+        None => Ok(()),
+        Some(&part) => Err(ImageFolderError::EmptyPart {
+            folder: folder.to_owned(),
+            part: part.as_str(),
+            n_bad: scan.files.iter().filter(|file| file.part == part).count(),
+        }),
+    }
+}
+
 pub(super) struct Divided {
     pub(super) train: LabeledImages,
     pub(super) test: LabeledImages,
@@ -74,7 +95,7 @@ pub(super) fn divide(
     };
     let mut train = of_part(Part::Train);
     let mut test = of_part(Part::Test);
-    if test.is_empty() {
+    if !scan.parts.contains(&Part::Test) {
         let labels: Vec<u8> = train.iter().map(|&at| usable[at as usize].1).collect();
         let key = mix(&[options.seed, TEST_TAG]);
         let n_classes = scan.class_names.len();
@@ -91,9 +112,11 @@ pub(super) fn divide(
     let given =
         (!validation.is_empty()).then(|| (first..first + validation.len() as u32).collect());
     train.extend(validation);
+    // The test images first: the others then take the place of all.
+    let test = pick(&packed, &usable, &test);
     Ok(Divided {
-        train: pick(&packed, &usable, &train),
-        test: pick(&packed, &usable, &test),
+        train: keep(packed, &usable, &train),
+        test,
         validation: given,
     })
 }
@@ -115,24 +138,57 @@ fn named(error: SplitError, class_names: &[String]) -> String {
     }
 }
 
+/// A copy of some images.
 fn pick(packed: &Packed, usable: &[(Part, u8)], indices: &[u32]) -> LabeledImages {
     let n_values = packed.n_values();
     let mut pixels = Vec::with_capacity(indices.len() * n_values);
     for &index in indices {
         pixels.extend_from_slice(&packed.pixels[index as usize * n_values..][..n_values]);
     }
+    labeled(
+        [packed.channels, packed.height, packed.width],
+        pixels,
+        usable,
+        indices,
+    )
+}
+
+/// These images without the others, in the memory of all. The indices ascend: images only move toward the
+/// start, over what is no longer wanted.
+fn keep(packed: Packed, usable: &[(Part, u8)], indices: &[u32]) -> LabeledImages {
+    assert!(indices.is_sorted(), "a later image would be lost");
+    let n_values = packed.n_values();
+    let mut pixels = packed.pixels;
+    for (to, &from) in indices.iter().enumerate() {
+        let from = from as usize * n_values;
+        pixels.copy_within(from..from + n_values, to * n_values);
+    }
+    pixels.truncate(indices.len() * n_values);
+    pixels.shrink_to_fit();
+    labeled(
+        [packed.channels, packed.height, packed.width],
+        pixels,
+        usable,
+        indices,
+    )
+}
+
+fn labeled(
+    [channels, height, width]: [usize; 3],
+    pixels: Vec<u8>,
+    usable: &[(Part, u8)],
+    indices: &[u32],
+) -> LabeledImages {
+    let labels = indices.iter().map(|&index| usable[index as usize].1);
     LabeledImages {
         images: Images {
             n_images: indices.len(),
-            channels: packed.channels,
-            height: packed.height,
-            width: packed.width,
+            channels,
+            height,
+            width,
             pixels,
         },
-        labels: indices
-            .iter()
-            .map(|&index| usable[index as usize].1)
-            .collect(),
+        labels: labels.collect(),
     }
 }
 

@@ -93,6 +93,20 @@ pub enum ImageFolderError {
         name: String,
         n_bad: usize,
     },
+    #[error(
+        "{}: {}\nhint: put images there, or delete that folder: without a folder for {part} images, some of the \
+         training images are set aside",
+        .folder.display(),
+        match .n_bad {
+            0 => format!("the folder for {part} images has none"),
+            n => format!("none of the {n} {part} images can be used"),
+        }
+    )]
+    EmptyPart {
+        folder: PathBuf,
+        part: &'static str,
+        n_bad: usize,
+    },
     #[error("{}: a link that leads back to a folder above it\nhint: remove it", .path.display())]
     Cycle { path: PathBuf },
     #[error("{}: folders lie more than {most} deep\nhint: a class folder may have folders within, but not as many", .path.display())]
@@ -140,6 +154,6 @@ pub(super) fn list(bad: &[BadImage], n_bad: usize) -> String {
 }
 
 /// A name for people: what would steer a terminal or turn the text around is escaped.
-pub(super) fn shown(name: &OsStr) -> String {
+pub(in crate::data) fn shown(name: &OsStr) -> String {
     printable(&name.to_string_lossy())
 }

@@ -63,8 +63,8 @@ impl ImageFile {
 /// What a folder holds.
 #[derive(Debug)]
 pub(super) struct Scan {
-    /// Whether folders set parts aside; else it is one set.
-    pub(super) has_parts: bool,
+    /// The parts that have a folder, with images or without. Empty is one set.
+    pub(super) parts: Vec<Part>,
     /// In the bytewise order of the folders' names.
     pub(super) class_names: Vec<String>,
     /// By part, class and name.
@@ -79,7 +79,7 @@ pub(super) struct Scan {
 pub(super) fn scan(folder: &Path) -> Result<Scan, ImageFolderError> {
     let all = entries(folder)?;
     let mut scan = Scan {
-        has_parts: false,
+        parts: Vec::new(),
         class_names: Vec::new(),
         files: Vec::new(),
         ignored: Vec::new(),
@@ -102,8 +102,9 @@ pub(super) fn scan(folder: &Path) -> Result<Scan, ImageFolderError> {
         add_part(&mut scan, folder, Part::Train, &all, &[])?;
         return Ok(scan);
     }
-    scan.has_parts = true;
     let used: Vec<&OsStr> = check_parts(folder, &parts)?;
+    let there = parts.iter().filter(|(_, folders)| !folders.is_empty());
+    scan.parts = there.map(|&(part, _)| part).collect();
     let others = all
         .iter()
         .filter(|it| it.is_dir() && !used.contains(&&*it.name));

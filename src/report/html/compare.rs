@@ -38,21 +38,52 @@ fn warnings(runs: &[Run]) -> Vec<String> {
         );
         return warnings;
     }
-    if differ(runs, |run| {
-        let fraction = run.config.data.validation_fraction;
-        // Without a fraction the seed divides nothing.
-        (
-            fraction.to_bits(),
-            (fraction > 0.0).then_some(run.config.seed),
-        )
-    }) {
+    let tests_differ = differ(runs, test_draw);
+    if tests_differ {
         warnings.push(
-            "The validation splits differ (seed or data.validation_fraction): validation losses and \
-             accuracies do not compare image by image. The test images are the same."
+            "The test images differ (seed or data.test_fraction; the folder has no test/): test losses and \
+             accuracies do not compare image by image, and some runs were trained on test images of others."
                 .to_owned(),
         );
     }
+    if differ(runs, validation_draw) {
+        let same = match tests_differ {
+            true => "",
+            false => " The test images are the same.",
+        };
+        warnings.push(format!(
+            "The validation splits differ (seed or data.validation_fraction): validation losses and \
+             accuracies do not compare image by image.{same}"
+        ));
+    }
     warnings
+}
+
+/// A fraction of the images that was drawn, and the seed.
+type Draw = (u64, u64);
+
+/// How the test images were drawn. None where the data itself says which they are. The checksums of a folder
+/// of images are of all its parts together, so that they do not tell.
+fn test_draw(run: &Run) -> Option<Draw> {
+    let parts = folder_parts(run)?;
+    let fraction = run.config.data.test_fraction;
+    (!parts.contains(&"test")).then_some((fraction.to_bits(), run.config.seed))
+}
+
+/// How the validation images were drawn, and of what. None where the data says which they are, or there are
+/// none.
+fn validation_draw(run: &Run) -> Option<(Draw, Option<Draw>)> {
+    let fraction = run.config.data.validation_fraction;
+    let given = folder_parts(run).is_some_and(|parts| parts.contains(&"validation"));
+    let drawn = !given && fraction > 0.0;
+    drawn.then(|| ((fraction.to_bits(), run.config.seed), test_draw(run)))
+}
+
+/// The parts that have a folder of their own, of a run on a folder of images.
+fn folder_parts<'a>(run: &'a Run) -> Option<Vec<&'a str>> {
+    let data = &run.records.environment.data;
+    let parts = data["images"]["parts"].as_array()?;
+    (data["kind"] == "image_folder").then(|| parts.iter().filter_map(|it| it.as_str()).collect())
 }
 
 fn differ<T: PartialEq>(runs: &[Run], of: impl Fn(&Run) -> T) -> bool {
