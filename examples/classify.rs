@@ -1,6 +1,7 @@
 //! Tells what is on an image, with a model from `weft export RUN --format bpk`.
 //!
 //! `cargo run --release --example classify -- runs/quickstart/export/quickstart.bpk IMAGE`
+#![expect(clippy::print_stdout, reason = "it prints its answer")]
 
 use std::path::Path;
 
