@@ -11,10 +11,9 @@ use self::divide::{Divided, check_classes, check_parts, count_twins, divide};
 use self::error::{MOST_LISTED, list};
 use self::files::hex;
 use self::scan::{Scan, scan};
-use super::download::{Progress, sha256_hex};
+use super::download::Progress;
 use super::fashion_mnist::{Dataset, FileSha256, LabeledImages, Source, SourceKind};
 
-pub(super) use self::error::shown;
 pub use self::error::{BadImage, ImageFolderError};
 pub(super) use self::files::sign_of_images;
 pub use self::options::{Color, Size};
@@ -123,7 +122,7 @@ pub fn load(options: &Options, progress: &mut dyn Progress) -> Result<Dataset, I
         },
         FileSha256 {
             file: "their pixels".to_owned(),
-            sha256: sha256_hex(&packed.pixels),
+            sha256: packed.sha256.clone(),
         },
     ];
     let Divided {

@@ -213,10 +213,13 @@ impl Splits {
         }
     }
 
-    /// The mean image of each class over the training split, `[class][row][column]`, rounded to bytes. Of
-    /// grey images.
+    /// The mean image of each class over the training split, `[class][row][column]`, rounded to bytes.
+    /// Empty for images that are not grey.
     pub fn class_means(&self) -> Vec<Vec<u8>> {
         let LabeledImages { images, labels } = &self.dataset.train;
+        if images.channels != 1 {
+            return Vec::new();
+        }
         let n_classes = self.dataset.class_names.len();
         let mut sums = vec![vec![0u64; images.height * images.width]; n_classes];
         for &index in &self.split.train {

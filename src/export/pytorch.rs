@@ -67,7 +67,9 @@ def main():
     # {done}
     image = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGBA")
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("{mode}")
-    image = ImageOps.pad(image, {size}, Image.Resampling.BICUBIC, {around})
+    fitted = ImageOps.contain(image, {size}, Image.Resampling.BICUBIC)
+    image = Image.new("{mode}", {size}, {around})
+    image.paste(fitted, ((image.width - fitted.width) // 2, (image.height - fitted.height) // 2))
     pixels = torch.from_numpy(numpy.asarray(image, dtype=numpy.float32) / 255)
     images = pixels.reshape(1, {height}, {width}, {channels}).permute(0, 3, 1, 2)
     with torch.no_grad():

@@ -415,7 +415,10 @@ fn a_model_of_photos_is_given_them_as_in_training() {
         assert!(text.contains("ratio kept, black around it"), "{text}");
         assert!(!text.contains("cut"), "{text}");
         let module = pytorch::module(&exported, "case.safetensors").unwrap();
-        assert!(module.contains("ImageOps.pad(image, (9, 11), "), "{module}");
+        assert!(
+            module.contains("ImageOps.contain(image, (9, 11), "),
+            "{module}"
+        );
         fs::write(&path, exported.to_bytes(Format::Bpk).unwrap()).unwrap();
         let predictor = Predictor::read(&path, &weft::device::host()).unwrap();
         let pixels = predictor.pixels(picture.get_ref()).unwrap();

@@ -208,6 +208,10 @@ fn parts_are_what_their_folders_say() {
     assert_eq!(splits.split.train.len(), 54);
     assert_eq!(splits.split.validation.len(), 9);
     assert!(all(&splits.dataset.test).is_subset(&of(0..20)));
+    assert!(
+        splits.class_means().is_empty(),
+        "only grey images have them"
+    );
     // Each image kept its own pixels and its own label when the others left.
     let labels = &splits.dataset.train.labels;
     for (index, &label) in labels.iter().enumerate() {

@@ -1,6 +1,5 @@
 //! A folder of MNIST's four files, read and checked.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -10,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::{CLASS_NAMES, DataError, FILES, KEYWORDS};
 use crate::data::download::sha256_hex;
 use crate::data::idx::{self, Images};
-use crate::data::image_folder::{ImageSet, color_name, shown};
+use crate::data::image_folder::{ImageSet, color_name};
+use crate::text::printable;
 
 pub(super) const CLASSES_FILE: &str = "classes.txt";
 /// The first of MNIST's files that a folder has.
@@ -246,7 +246,7 @@ fn read_class_names(path: &Path) -> Result<Option<Vec<String>>, DataError> {
     let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
     let names: Vec<String> = lines
         .filter(|line| !line.is_empty())
-        .map(|line| shown(OsStr::new(line)))
+        .map(printable)
         .collect();
     match names.len() {
         1..=MAX_CLASSES => Ok(Some(names)),

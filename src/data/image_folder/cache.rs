@@ -141,6 +141,7 @@ fn unpack(mut bytes: Vec<u8>, key: &Key) -> Result<Packed, String> {
         n_fitted: about.n_fitted,
         bad: about.bad,
         pixels: bytes,
+        sha256: about.pixels_sha256,
     })
 }
 
@@ -163,7 +164,7 @@ pub(super) fn keep(
         n_files: key.n_files,
         n_fitted: packed.n_fitted,
         bad: packed.bad.clone(),
-        pixels_sha256: hex(&Sha256::digest(&packed.pixels)),
+        pixels_sha256: packed.sha256.clone(),
     };
     let about = serde_json::to_vec(&about)?;
     let bytes = &mut packed.pixels;

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use super::error::ImageFolderError;
 use super::scan::{ImageFile, Scan};
 use super::{Color, Options, Size};
-use crate::data::download::Progress;
+use crate::data::download::{Progress, sha256_hex};
 use crate::data::image_file::{self, Backdrop, Picture};
 
 /// Bytes that the pictures that are decoded at once may hold.
@@ -36,6 +36,8 @@ pub(super) struct Packed {
     pub(super) bad: Vec<(usize, String)>,
     /// `[image, channel, row, column]` of the others.
     pub(super) pixels: Vec<u8>,
+    /// SHA-256 of the pixels, as hexadecimal digits.
+    pub(super) sha256: String,
 }
 
 /// What the headers say.
@@ -68,6 +70,7 @@ pub(super) fn convert(
         n_fitted: 0,
         bad: Vec::new(),
         pixels: Vec::new(),
+        sha256: String::new(),
     };
     packed.reserve(scan, options)?;
     progress.stage("converting", scan.files.len() as u64);
@@ -96,6 +99,7 @@ pub(super) fn convert(
         }
     }
     progress.finish();
+    packed.sha256 = sha256_hex(&packed.pixels);
     Ok(packed)
 }
 

@@ -154,6 +154,6 @@ pub(super) fn list(bad: &[BadImage], n_bad: usize) -> String {
 }
 
 /// A name for people: what would steer a terminal or turn the text around is escaped.
-pub(in crate::data) fn shown(name: &OsStr) -> String {
+pub(super) fn shown(name: &OsStr) -> String {
     printable(&name.to_string_lossy())
 }

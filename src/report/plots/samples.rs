@@ -45,7 +45,7 @@ pub(super) fn samples(figure: &Figure) -> Drawn {
     let title = figure.titled("Samples of the training images");
     let subtitle = format!(
         "{} at random of each class, {} x {} pixels, as stored",
-        if in_rows { "ten" } else { "one" },
+        if in_rows { "up to ten" } else { "one" },
         images.width,
         images.height
     );
@@ -56,7 +56,7 @@ pub(super) fn samples(figure: &Figure) -> Drawn {
     Ok(grid(&title, &subtitle, &labels, picked))
 }
 
-/// The first training image of each class (eight at most), and what augmentation makes of it.
+/// The first training image of each class (of ten classes at most), and what augmentation makes of it.
 pub(super) fn augmented(figure: &Figure) -> Drawn {
     let Some(augmented) = figure.augmented else {
         return Err("the config changes no image (see [augmentation])".to_owned());
