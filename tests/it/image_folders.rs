@@ -768,3 +768,18 @@ mod unix {
         );
     }
 }
+
+/// `weft train` in the folder of the data puts its runs there, with pictures in them.
+#[test]
+fn runs_that_lie_in_the_folder_of_the_data_are_no_class() {
+    let folder = TempDir::new().unwrap();
+    fill(folder.path(), 10, 0);
+    let run = folder.path().join("runs").join("first");
+    save(&run.join("plots/curves.png"), &picture([1, 2, 3], 4));
+    for file in ["config.toml", "environment.json"] {
+        fs::write(run.join(file), "").unwrap();
+    }
+    let dataset = loaded(folder.path(), &config());
+    assert_eq!(dataset.class_names, ["blue", "green", "red"]);
+    assert_eq!(set(&dataset).n_files, 30);
+}

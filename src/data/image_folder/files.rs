@@ -45,7 +45,8 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<Entry>, ImageFolderError> {
         let entry = entry.map_err(failed)?;
         let (name, path) = (entry.file_name(), entry.path());
         let hidden = name.as_encoded_bytes().starts_with(b".");
-        if !hidden && !LITTER.iter().any(|litter| name == *litter) {
+        let passed_over = hidden || LITTER.iter().any(|litter| name == *litter);
+        if !passed_over && !holds_runs(&path) {
             let metadata = fs::metadata(&path);
             all.push(Entry {
                 name,
@@ -56,6 +57,19 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<Entry>, ImageFolderError> {
     }
     all.sort_by(|a, b| bytes(&a.name).cmp(bytes(&b.name)));
     Ok(all)
+}
+
+/// Whether a folder is a run of weft, or one of such runs: their plots are no images to learn from, and
+/// `weft train` in the folder of the data puts them there.
+fn holds_runs(folder: &Path) -> bool {
+    let is_run = |folder: &Path| {
+        folder.join("config.toml").is_file() && folder.join("environment.json").is_file()
+    };
+    let below = fs::read_dir(folder).into_iter().flatten().flatten();
+    is_run(folder)
+        || below
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .any(|entry| is_run(&entry.path()))
 }
 
 pub(super) fn bytes(name: &OsStr) -> &[u8] {
