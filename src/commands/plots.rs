@@ -43,7 +43,12 @@ fn try_draw(
     records.evaluated = records.evaluated.filter(is_result);
     let augmented = experiment.augmented()?;
     let (splits, seed) = (&experiment.splits, experiment.config.seed);
-    plots::write_all(&records, Some(splits), augmented.as_ref(), seed, options)
+    let mut plots = plots::write_all(&records, Some(splits), augmented.as_ref(), seed, options)?;
+    if augmented.is_none() {
+        // Nothing is amiss: the config changes no image.
+        plots.left_out.retain(|(name, _)| *name != "augmented");
+    }
+    Ok(plots)
 }
 
 /// Where the pictures are, and which there are not.
