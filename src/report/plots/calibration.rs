@@ -32,8 +32,8 @@ pub(super) fn draw(figure: &Figure) -> Drawn {
     );
     let (mut scene, top) = Scene::new(LEFT + SIDE + 2.0 * MARGIN + 60.0, &title, &subtitle);
     let entries = [
-        ("accuracy of a bin", palette::TRAIN),
-        ("mean confidence", palette::VALIDATION),
+        ("accuracy of a bin", palette::VALIDATION),
+        ("mean confidence", palette::TRAIN),
     ];
     scene.legend(&entries, (MARGIN + LEFT, top));
     let top = top + 20.0;
@@ -86,7 +86,11 @@ fn reliability(scene: &mut Scene, evaluation: &Evaluation, top: f64) {
     for bin in bins.clone().filter(|bin| bin.n_images > 0) {
         let (left, right) = (x_of(bin.lower) + 0.75, x_of(bin.upper) - 0.75);
         let y = y_of(bin.accuracy);
-        scene.rectangle((left, y), (right - left, y_of(0.0) - y), palette::TRAIN);
+        scene.rectangle(
+            (left, y),
+            (right - left, y_of(0.0) - y),
+            palette::VALIDATION,
+        );
     }
     scene.dashes(
         (x_of(0.0), y_of(0.0)),
@@ -97,7 +101,7 @@ fn reliability(scene: &mut Scene, evaluation: &Evaluation, top: f64) {
     for bin in bins.filter(|bin| bin.n_images > 0) {
         let (left, right) = (x_of(bin.lower) + 0.75, x_of(bin.upper) - 0.75);
         let y = y_of(bin.confidence);
-        scene.line(vec![(left, y), (right, y)], 3.0, palette::VALIDATION);
+        scene.line(vec![(left, y), (right, y)], 3.0, palette::TRAIN);
     }
     scene.line(
         vec![(x_of(0.0), y_of(0.0)), (x_of(1.0), y_of(0.0))],

@@ -27,10 +27,10 @@ pub(super) const MUTED: Colour = pair(0x5a_6069, 0xa3_aab4);
 pub(super) const GRID: Colour = pair(0xe4_e7eb, 0x2d_323a);
 pub(super) const AXIS: Colour = pair(0x8a_9099, 0x70_7780);
 pub(super) const FRAME: Colour = pair(0xcf_d4da, 0x3a_404a);
-/// Okabe and Ito's blue and sky blue.
-pub(super) const TRAIN: Colour = pair(0x00_72b2, 0x56_b4e9);
-/// Vermillion and orange.
-pub(super) const VALIDATION: Colour = pair(0xd5_5e00, 0xe6_9f00);
+/// Okabe and Ito's vermillion and orange; as on the page.
+pub(super) const TRAIN: Colour = pair(0xd5_5e00, 0xe6_9f00);
+/// Blue and sky blue.
+pub(super) const VALIDATION: Colour = pair(0x00_72b2, 0x56_b4e9);
 /// Bluish green.
 pub(super) const TEST: Colour = pair(0x00_9e73, 0x2f_c79a);
 /// Reddish purple.
