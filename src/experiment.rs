@@ -234,7 +234,7 @@ impl Experiment {
     /// Which checkpoint is the result, given the state of the newest one: the best epoch's, where
     /// that was asked for.
     pub fn result_step(&self, newest: &TrainState) -> u64 {
-        loaded::result_step(&self.config, newest)
+        self.config.early_stopping.result_step(newest)
     }
 
     /// Evaluates a checkpoint on a split. `on_progress` hears how many images are done, and may end it

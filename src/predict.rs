@@ -11,6 +11,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use rayon::prelude::*;
 
 use crate::data::image_file::{self, Backdrop, ImageError};
+use crate::evaluate::predictions::softmax;
 use crate::experiment::LoadedModel;
 use crate::model::Mode;
 use crate::model::memory::Totals;
@@ -190,13 +191,4 @@ impl<'a> Predictor<'a> {
         let n_classes = self.model.input.n_classes;
         Ok(logits.chunks(n_classes).map(<[f32]>::to_vec).collect())
     }
-}
-
-/// Probabilities from logits; the largest is taken off first, so that none overflows.
-fn softmax(logits: &[f32]) -> Vec<f64> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exponentials = logits.iter().map(|&logit| f64::from(logit - largest).exp());
-    let exponentials: Vec<f64> = exponentials.collect();
-    let sum: f64 = exponentials.iter().sum();
-    exponentials.iter().map(|it| it / sum).collect()
 }

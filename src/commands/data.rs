@@ -10,7 +10,7 @@ use crate::config::Loaded;
 use crate::data::image_folder::{ImageSet, color_name};
 use crate::data::{Splits, Statistics};
 use crate::experiment::load_splits;
-use crate::train::progress::thousands;
+use crate::text::thousands;
 
 pub(super) fn run(args: &DataArgs) -> Result<ExitCode> {
     let config = Loaded::new(args.config.as_deref(), &args.assignments)?.config;

@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::warn;
 use crate::data::download::Progress;
-use crate::train::progress::thousands;
+use crate::text::thousands;
 
 /// A bar in a terminal, a line per file elsewhere.
 #[derive(Default)]

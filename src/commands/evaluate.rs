@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-use super::{data_dir, download_bar::DownloadBar, first_line, plots, report, say, warn};
+use super::{data_dir, download_bar::DownloadBar, plots, report, say, warn};
 use crate::cli::{EvaluateArgs, EvaluationSplit};
 use crate::config::Loaded;
 use crate::device::DeviceChoice;
@@ -15,7 +15,8 @@ use crate::failure::{self, Work};
 use crate::report::plots::Options;
 use crate::run::checkpoints::Store;
 use crate::run::{RunError, RunFolder, atomic};
-use crate::train::progress::{Progress, Verbosity, loss_text, thousands};
+use crate::text::{first_line, thousands};
+use crate::train::progress::{Progress, Verbosity, loss_text};
 
 pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     let run = RunFolder::open(&args.run)?;

@@ -12,7 +12,7 @@ use crate::device::DeviceChoice;
 use crate::experiment::LoadedModel;
 use crate::export::{Exported, Format, pytorch};
 use crate::run::{RunFolder, atomic, disk};
-use crate::train::progress::thousands;
+use crate::text::thousands;
 
 pub(super) fn run(args: &ExportArgs) -> Result<ExitCode> {
     let format = match (args.format, args.print_loader) {

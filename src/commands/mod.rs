@@ -92,12 +92,6 @@ fn data_dir(argument: Option<&Path>) -> Option<PathBuf> {
     argument.map(Path::to_path_buf).or_else(from_environment)
 }
 
-/// What went wrong, without what to do.
-fn first_line(error: &dyn std::error::Error) -> String {
-    let text = error.to_string();
-    text.lines().next().unwrap_or_default().to_owned()
-}
-
 /// What kept a line of results from being written.
 static LOST: OnceLock<io::Error> = OnceLock::new();
 

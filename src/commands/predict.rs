@@ -17,7 +17,7 @@ use crate::predict::files::{self, Input};
 use crate::predict::{Prediction, Predictor, explain};
 use crate::run::{RunFolder, disk};
 use crate::text::printable;
-use crate::train::progress::thousands;
+use crate::text::thousands;
 
 pub(super) fn run(args: &PredictArgs) -> Result<ExitCode> {
     let run = RunFolder::open(&args.run)?;

@@ -15,7 +15,8 @@ use crate::experiment::{Experiment, load_splits};
 use crate::report::RunRecords;
 use crate::report::html::{self, DataPart, Subject};
 use crate::run::RunFolder;
-use crate::train::progress::{Progress, thousands};
+use crate::text::thousands;
+use crate::train::progress::Progress;
 
 pub(super) fn run(args: &ReportArgs) -> Result<ExitCode> {
     let runs = distinct(&args.runs)?;

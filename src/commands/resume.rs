@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use super::training::{self, Shown};
-use super::{data_dir, download_bar::DownloadBar, first_line, warn};
+use super::{data_dir, download_bar::DownloadBar, warn};
 use crate::cli::ResumeArgs;
 use crate::config::{ExperimentConfig, Loaded};
 use crate::device::DeviceChoice;
 use crate::experiment::{Experiment, ResumePoint, config_of};
 use crate::run::records::{Environment, TrainState};
 use crate::run::{RunFolder, records};
+use crate::text::first_line;
 
 pub(super) fn run(args: ResumeArgs) -> Result<ExitCode> {
     let shown = Shown::new(&args.display)?;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail, ensure};
 
-use super::{events::Events, first_line, plots, report as page, say, signals, warn};
+use super::{events::Events, plots, report as page, say, signals, warn};
 use crate::cli::{DisplayArgs, DrillArgs};
 use crate::config::ExperimentConfig;
 use crate::device::{self, Selected};
@@ -16,7 +16,8 @@ use crate::report::plots::Options;
 use crate::run::RunFolder;
 use crate::run::checkpoints::{Checkpoint, Store};
 use crate::run::records::TrainState;
-use crate::train::progress::{Progress, Verbosity, loss_text, thousands};
+use crate::text::{first_line, thousands};
+use crate::train::progress::{Progress, Verbosity, loss_text};
 use crate::train::{Diverged, Ended, OnDivergence, Place, StopFlag};
 
 /// How much is shown, and whether the test split is read.

@@ -18,6 +18,8 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{ColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
 
+use crate::text::first_line;
+
 pub use border::{Border, Region, common_background};
 pub use resize::{fit, fit_region, resample};
 pub use scene::{Scene, position, scene};
@@ -427,11 +429,6 @@ fn told(error: image::ImageError) -> ImageError {
             }
         }
     }
-}
-
-fn first_line(error: &dyn std::error::Error) -> String {
-    let text = error.to_string();
-    text.lines().next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -55,7 +55,10 @@ impl Predictions {
         Self {
             n_classes,
             predicted: rows().map(|row| largest(row) as u8).collect(),
-            probabilities: rows().flat_map(softmax).collect(),
+            probabilities: rows()
+                .flat_map(softmax)
+                .map(|probability| probability as f32)
+                .collect(),
             labels,
         }
     }
@@ -245,12 +248,12 @@ fn largest(row: &[f32]) -> usize {
 }
 
 /// exp(logit) over their sum, in f64, with the largest logit taken off first so that none overflows.
-pub(crate) fn softmax(logits: &[f32]) -> Vec<f32> {
+pub(crate) fn softmax(logits: &[f32]) -> Vec<f64> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let powers = logits.iter().map(|&logit| f64::from(logit - largest).exp());
     let powers: Vec<f64> = powers.collect();
     let sum: f64 = powers.iter().sum();
-    powers.iter().map(|power| (power / sum) as f32).collect()
+    powers.iter().map(|power| power / sum).collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::data::loader::ResidentSplit;
 use crate::device::Adapter;
 use crate::model::memory::{Layer, Totals};
 use crate::run::disk;
-use crate::train::progress::thousands;
+use crate::text::thousands;
 
 /// Bytes of an element: all tensors are f32 or i32.
 const ELEMENT: u64 = 4;

@@ -12,6 +12,7 @@ use crate::run::RunFolder;
 use crate::run::checkpoints::{Checkpoint, Store};
 use crate::run::input::ModelInput;
 use crate::run::records::{RecordError, TrainState};
+use crate::text::first_line;
 use crate::train::checkpoint::Part;
 use crate::train::step::Trainee;
 
@@ -109,7 +110,6 @@ fn read_input(run: &RunFolder) -> Result<ModelInput> {
 /// The checkpoint and what is to be said about it.
 fn find(run: &RunFolder, name: Option<&str>) -> Result<(Checkpoint, Vec<String>)> {
     let store = Store::new(&run.root);
-    let first_line = |text: String| text.lines().next().unwrap_or_default().to_owned();
     let mut newest = ResumePoint::find(run)?;
     let mut warnings: Vec<String> = newest
         .damaged
@@ -120,27 +120,19 @@ fn find(run: &RunFolder, name: Option<&str>) -> Result<(Checkpoint, Vec<String>)
         Some(name) => named_step(run, &newest.state, name)?,
         None => {
             if let Some(lost) = newest.forget_lost_best(run) {
-                let lost = first_line(lost.to_string());
+                let lost = first_line(&lost);
                 warnings.push(format!(
                     "the best epoch is lost: {lost}; the last one is used"
                 ));
             }
             let config = Loaded::new(Some(&run.config()), &[])?.config;
-            result_step(&config, &newest.state)
+            config.early_stopping.result_step(&newest.state)
         }
     };
     match step == newest.checkpoint.manifest.step {
         true => Ok((newest.checkpoint, warnings)),
         false => Ok((store.load(step)?, warnings)),
     }
-}
-
-/// Which checkpoint is the result, given the state of the newest one: the best epoch's, where that was
-/// asked for.
-pub(super) fn result_step(config: &ExperimentConfig, newest: &TrainState) -> u64 {
-    let restore = config.early_stopping.restore_best;
-    let best = newest.best.as_ref().filter(|_| restore);
-    best.map_or(newest.step, |best| best.step)
 }
 
 /// The step that `best`, `last`, `step-N` or `N` means.

@@ -66,6 +66,13 @@ impl EarlyStoppingConfig {
         better
     }
 
+    /// Which checkpoint is the result, given the state of the newest one: the best epoch's, where that
+    /// was asked for.
+    pub fn result_step(&self, newest: &TrainState) -> u64 {
+        let best = newest.best.as_ref().filter(|_| self.restore_best);
+        best.map_or(newest.step, |best| best.step)
+    }
+
     /// Whether patience is at its end.
     pub fn stops(&self, state: &TrainState) -> bool {
         self.patience > 0 && state.epochs_without_improvement >= self.patience

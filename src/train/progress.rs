@@ -17,6 +17,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::metrics::RunningMetric;
 use crate::run::records::EpochRow;
+use crate::text::thousands;
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -368,19 +369,6 @@ fn row_text(row: &EpochRow) -> String {
     line
 }
 
-/// 12400 -> "12,400"
-pub fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 fn duration(seconds: f64) -> String {
     let seconds = seconds.ceil() as u64;
     match seconds {
@@ -492,10 +480,6 @@ mod tests {
 
     #[test]
     fn numbers_for_people() {
-        assert_eq!(thousands(0), "0");
-        assert_eq!(thousands(999), "999");
-        assert_eq!(thousands(12_400), "12,400");
-        assert_eq!(thousands(1_234_567), "1,234,567");
         assert_eq!(duration(0.2), "1 s");
         assert_eq!(duration(150.0), "2 min 30 s");
         assert_eq!(duration(7_300.0), "2 h 1 min");

@@ -15,7 +15,7 @@ use weft::data::idx::{Images, decompress, read_images, read_labels, write_images
 use weft::model::InputShape;
 use weft::run::checkpoints::{CheckpointError, Meta, Store};
 use weft::run::records;
-use weft::train::progress::thousands;
+use weft::text::thousands;
 
 use crate::common::{assert_orderly, cases, say, small_run};
 

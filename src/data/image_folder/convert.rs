@@ -8,6 +8,7 @@ use super::scan::{ImageFile, Scan};
 use super::{Color, Options, Size};
 use crate::data::download::{Progress, sha256_hex};
 use crate::data::image_file::{self, Backdrop, Picture};
+use crate::text::first_line;
 
 /// Bytes that the pictures that are decoded at once may hold.
 const MOST_AT_ONCE: u64 = 512 << 20;
@@ -219,9 +220,4 @@ fn fitted(file: &ImageFile, [height, width, channels]: [usize; 3]) -> Result<Fit
         pixels: image_file::fit(&picture, height, width, channels, 0),
         had_other_size: (picture.height, picture.width) != (height, width),
     })
-}
-
-fn first_line(error: &dyn std::error::Error) -> String {
-    let text = error.to_string();
-    text.lines().next().unwrap_or_default().to_owned()
 }

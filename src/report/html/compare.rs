@@ -9,7 +9,7 @@ use super::run::{Run, warnings_html};
 use super::table::{Table, html, number, words};
 use super::text::{Text, count, duration, fixed, name, percent};
 use super::{chart, data};
-use crate::train::progress::thousands;
+use crate::text::thousands;
 
 /// The sections that stand before the runs' own: key, title, HTML.
 pub(super) fn sections(runs: &[Run]) -> Result<Vec<(&'static str, &'static str, String)>> {

@@ -12,7 +12,7 @@ use super::table::{Table, bar, facts, html, with_bar};
 use super::text::{Text, count, fixed, name};
 use crate::data::image_folder::ImageSet;
 use crate::data::{Splits, Statistics};
-use crate::train::progress::thousands;
+use crate::text::thousands;
 
 /// Sample images: so many of a class, of so many classes.
 const SAMPLES_PER_CLASS: usize = 10;

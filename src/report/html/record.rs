@@ -7,7 +7,7 @@ use super::table::{Table, facts, html, number, words};
 use super::text::{Text, count, duration, fixed, name, rate};
 use super::{chart, data};
 use crate::run::records::EpochRow;
-use crate::train::progress::thousands;
+use crate::text::thousands;
 
 /// The most epochs of a table and a curve; of longer runs every nth, the best and the last.
 const MOST_EPOCHS: usize = 1_000;

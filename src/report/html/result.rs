@@ -11,7 +11,7 @@ use super::text::{Text, count, duration, fixed, name, percent};
 use crate::evaluate::confusion::Confusion;
 use crate::report::Evaluated;
 use crate::run::records::Evaluation;
-use crate::train::progress::thousands;
+use crate::text::thousands;
 
 /// The matrix shows at most so many classes, those with the most mistakes.
 const MOST_MATRIX_CLASSES: usize = 40;

@@ -4,6 +4,7 @@ use crate::config::ExperimentConfig;
 use crate::run::RunFolder;
 use crate::run::checkpoints::{Manifest, Store};
 use crate::run::records::{self, TrainState};
+use crate::text::first_line;
 use crate::train::checkpoint::STATE_FILE;
 
 /// How far a run is.
@@ -35,17 +36,15 @@ impl Saved {
     ) -> Self {
         let store = Store::new(&run.root);
         let (state, mut warnings) = newest(&store);
-        let best = state.as_ref().and_then(|state| {
-            let best = state.best.as_ref().map(|best| best.step);
-            best.filter(|_| config.early_stopping.restore_best)
-        });
-        let result_step = best.or(state.as_ref().map(|state| state.step));
+        let result_step = state
+            .as_ref()
+            .map(|state| config.early_stopping.result_step(state));
         let step = evaluated_step.or(result_step);
         let result = step.and_then(|step| match store.load_file(step, STATE_FILE) {
             Ok((manifest, _)) => Some(manifest),
             Err(_) if evaluated_step.is_some() && evaluated_step != result_step => None,
             Err(error) => {
-                warnings.push(first_line(&error.to_string()));
+                warnings.push(first_line(&error));
                 None
             }
         });
@@ -103,8 +102,4 @@ fn status(run: &RunFolder, config: &ExperimentConfig, state: Option<&TrainState>
             }
         }
     }
-}
-
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
 }

@@ -86,7 +86,7 @@ pub(super) fn duration(seconds: f64) -> String {
 
 /// "1 image", "2 images".
 pub(super) fn count(n: u64, one: &str) -> String {
-    let n_text = crate::train::progress::thousands(n);
+    let n_text = crate::text::thousands(n);
     match n {
         1 => format!("1 {one}"),
         _ => format!("{n_text} {one}s"),

@@ -2,6 +2,7 @@
 //! "On Calibration of Modern Neural Networks" (2017).
 
 use crate::run::records::Evaluation;
+use crate::text::thousands;
 
 use super::axis::{Axis, labels};
 use super::palette;
@@ -155,7 +156,7 @@ fn histogram(scene: &mut Scene, evaluation: &Evaluation, top: f64) {
             (right - left, top + HISTOGRAM - y),
             palette::OTHER,
         );
-        let count = text::thousands(bin.n_images);
+        let count = thousands(bin.n_images);
         let (middle, above) = ((left + right) / 2.0, y - 2.5);
         if text::width(&count, 8.0) < right - left {
             scene.text(&count, (middle, above), 8.0, palette::MUTED, Anchor::Middle);

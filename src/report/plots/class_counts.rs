@@ -4,6 +4,7 @@ use super::palette::{self, Colour};
 use super::scene::{Anchor, MARGIN, SMALL, Scene};
 use super::text;
 use super::{Drawn, Figure};
+use crate::text::thousands;
 
 const NAMES: f64 = 200.0;
 const BARS: f64 = 420.0;
@@ -37,16 +38,13 @@ pub(super) fn draw(figure: &Figure) -> Drawn {
     let note = |class: usize| -> String {
         let of_splits = splits
             .iter()
-            .map(|(_, _, counts)| text::thousands(counts[class] as u64));
+            .map(|(_, _, counts)| thousands(counts[class] as u64));
         of_splits.collect::<Vec<_>>().join(" / ")
     };
     let notes: Vec<String> = (0..labels.len()).map(note).collect();
     let width = left + BARS + 8.0 + text::widest(&notes, SMALL.min(size)) + MARGIN;
     let totals = splits.iter().map(|(name, _, counts)| {
-        format!(
-            "{} {name}",
-            text::thousands(counts.iter().sum::<usize>() as u64)
-        )
+        format!("{} {name}", thousands(counts.iter().sum::<usize>() as u64))
     });
     let subtitle = totals.collect::<Vec<_>>().join(", ");
     let (mut scene, top) = Scene::new(width, &figure.titled("Images of each class"), &subtitle);

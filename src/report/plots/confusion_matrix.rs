@@ -1,6 +1,7 @@
 //! The confusion matrix as a heat map, in per cent of the actual class.
 
 use crate::evaluate::confusion::Confusion;
+use crate::text::thousands;
 
 use super::palette;
 use super::picture::Picture;
@@ -152,7 +153,7 @@ fn cells(
     let has_text = cell >= 26.0;
     // So large that "100.0", or the largest count, fits.
     let written = |actual: usize, predicted: usize| match counts {
-        true => text::thousands(confusion.count(actual, predicted)),
+        true => thousands(confusion.count(actual, predicted)),
         false => match percent[actual][predicted] {
             p if p >= 99.95 => "100".to_owned(),
             p => format!("{p:.1}"),

@@ -1,6 +1,7 @@
 //! Loss, accuracy and learning rate against the epochs.
 
 use crate::run::records::EpochRow;
+use crate::text::thousands;
 
 use super::axis::{Axis, labels, scientific};
 use super::palette::{self, Colour};
@@ -181,7 +182,7 @@ fn x_of(rows: &[EpochRow], epoch: u64) -> f64 {
 fn epoch_marks(scene: &mut Scene, rows: &[EpochRow], bottom: f64) {
     for epoch in Axis::whole_marks(rows[0].epoch, rows[rows.len() - 1].epoch, 12) {
         let x = x_of(rows, epoch);
-        let text = text::thousands(epoch);
+        let text = thousands(epoch);
         scene.text(
             &text,
             (x, bottom + 16.0),

@@ -5,6 +5,7 @@
 //! two confusions 16 times, and more often wrong labels than what the model does not know.
 
 use crate::evaluate::predictions::Predictions;
+use crate::text::thousands;
 
 use super::palette;
 use super::scene::{Anchor, BODY, MARGIN, SMALL, Scene};
@@ -91,7 +92,7 @@ pub(super) fn draw(figure: &Figure) -> Drawn {
     let subtitle = format!(
         "{}; {} wrong. Shown: {} \"predicted per cent (actual)\"",
         figure.evaluated_on(evaluation),
-        text::thousands(n_wrong),
+        thousands(n_wrong),
         if n_wrong as usize <= MOST {
             "all of them,"
         } else {
@@ -147,7 +148,7 @@ fn tile(
     let like_it = evaluation.confusion.count(label, predicted);
     let note = match like_it {
         1 => format!("image {image}, the only one"),
-        n => format!("image {image}, one of {}", text::thousands(n)),
+        n => format!("image {image}, one of {}", thousands(n)),
     };
     let mut classes: Vec<usize> = (0..labels.len()).collect();
     if classes.len() > ALL {

@@ -28,6 +28,7 @@ use crate::data::Splits;
 use crate::data::fashion_mnist::LabeledImages;
 use crate::run::atomic;
 use crate::run::records::Evaluation;
+use crate::text::thousands;
 use picture::Picture;
 use scene::{Point, Scene};
 
@@ -176,7 +177,7 @@ impl Figure<'_> {
         format!(
             "{} split, {} images, epoch {}",
             evaluation.split,
-            text::thousands(evaluation.n_images),
+            thousands(evaluation.n_images),
             evaluation.checkpoint_epoch
         )
     }

@@ -167,19 +167,6 @@ pub(super) fn widest<'a>(lines: impl IntoIterator<Item = &'a String>, size: f64)
     widths.fold(0.0, f64::max)
 }
 
-/// 12,345
-pub(super) fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,7 +228,5 @@ mod tests {
         assert!(width("mm", 10.0) > width("m", 10.0));
         assert!(width("Ωж", 10.0) > 0.0);
         assert!((width("a b", 20.0) - 2.0 * width("a b", 10.0)).abs() < 1e-9);
-        assert_eq!(thousands(1_234_567), "1,234,567");
-        assert_eq!(thousands(123), "123");
     }
 }
