@@ -72,6 +72,62 @@ impl Kernels for CubeBackend {
         launch(DROPOUT_MASK, &output, &[], &words);
         output
     }
+
+    fn conv_block(
+        _images: FloatTensor<Self>,
+        _weight: FloatTensor<Self>,
+        _bias: FloatTensor<Self>,
+        _spec: super::conv_block::Spec,
+    ) -> (FloatTensor<Self>, IntTensor<Self>) {
+        unreachable!("not written yet")
+    }
+
+    fn conv_block_weight_grad(
+        _images: FloatTensor<Self>,
+        _output: FloatTensor<Self>,
+        _route: IntTensor<Self>,
+        _grad: FloatTensor<Self>,
+        _spec: super::conv_block::Spec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        unreachable!("not written yet")
+    }
+
+    fn conv_block_input_grad(
+        _weight: FloatTensor<Self>,
+        _output: FloatTensor<Self>,
+        _route: IntTensor<Self>,
+        _grad: FloatTensor<Self>,
+        _spec: super::conv_block::Spec,
+    ) -> FloatTensor<Self> {
+        unreachable!("not written yet")
+    }
+
+    fn cross_entropy(
+        _logits: FloatTensor<Self>,
+        _labels: IntTensor<Self>,
+        _spec: super::cross_entropy::CrossEntropySpec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, IntTensor<Self>) {
+        unreachable!("not written yet")
+    }
+
+    fn cross_entropy_grad(
+        _logits: FloatTensor<Self>,
+        _labels: IntTensor<Self>,
+        _grad: FloatTensor<Self>,
+        _spec: super::cross_entropy::CrossEntropySpec,
+    ) -> FloatTensor<Self> {
+        unreachable!("not written yet")
+    }
+
+    fn adam(
+        _parameter: FloatTensor<Self>,
+        _grad: FloatTensor<Self>,
+        _first: FloatTensor<Self>,
+        _second: FloatTensor<Self>,
+        _spec: super::adam::AdamSpec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        unreachable!("not written yet")
+    }
 }
 
 fn empty_f32(beside: &CubeTensor, shape: Shape) -> CubeTensor {

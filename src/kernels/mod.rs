@@ -9,18 +9,24 @@
     reason = "burn deprecates ndarray in favour of flex; weft keeps it as a second CPU path"
 )]
 
+pub mod adam;
+pub mod conv_block;
+mod cpu;
+pub mod cross_entropy;
 mod cube;
 pub mod dropout_mask;
 pub mod gather_batch;
-pub mod random;
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{
-    Autodiff, AutodiffBackend, Backend, Dispatch, Flex, NdArray, TensorMetadata, backend_extension,
+    Autodiff, AutodiffBackend, Backend, Dispatch, Flex, NdArray, backend_extension,
 };
-use burn::tensor::{DType, Int, Tensor, TensorData};
+use burn::tensor::{DType, Int, Tensor};
+pub use weft_cpu::random;
 
+use adam::AdamSpec;
+use cross_entropy::CrossEntropySpec;
 pub use dropout_mask::DropoutSpec;
 pub use gather_batch::GatherSpec;
 
@@ -39,6 +45,64 @@ pub trait Kernels: Backend {
     /// See [`dropout()`]. `like` gives the shape and the device.
     #[fusion(meta = dropout_mask::output)]
     fn dropout_mask(like: FloatTensor<Self>, spec: DropoutSpec) -> FloatTensor<Self>;
+
+    /// See [`conv_block()`](conv_block::conv_block). Gives the output and the route, of one shape; the
+    /// route is a byte on a CPU and an i32 elsewhere.
+    #[fusion(meta = conv_block::output)]
+    fn conv_block(
+        images: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        spec: conv_block::Spec,
+    ) -> (FloatTensor<Self>, IntTensor<Self>);
+
+    /// The gradients of a block's weights, `[filter, channel, kernel, kernel]`, and bias, `[filter]`.
+    #[fusion(meta = conv_block::weight_grad_output)]
+    fn conv_block_weight_grad(
+        images: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        route: IntTensor<Self>,
+        grad: FloatTensor<Self>,
+        spec: conv_block::Spec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// The gradient of a block's images, `[batch, height, width, channel]`.
+    #[fusion(meta = conv_block::input_grad_output)]
+    fn conv_block_input_grad(
+        weight: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        route: IntTensor<Self>,
+        grad: FloatTensor<Self>,
+        spec: conv_block::Spec,
+    ) -> FloatTensor<Self>;
+
+    /// See [`cross_entropy()`](cross_entropy::cross_entropy). Gives the mean of the losses, their sum, and
+    /// how many were right, `[1]` each.
+    #[fusion(meta = cross_entropy::output)]
+    fn cross_entropy(
+        logits: FloatTensor<Self>,
+        labels: IntTensor<Self>,
+        spec: CrossEntropySpec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, IntTensor<Self>);
+
+    /// The gradient of the mean loss by the logits, `[batch, class]`, times `grad`, `[1]`.
+    #[fusion(meta = cross_entropy::grad_output)]
+    fn cross_entropy_grad(
+        logits: FloatTensor<Self>,
+        labels: IntTensor<Self>,
+        grad: FloatTensor<Self>,
+        spec: CrossEntropySpec,
+    ) -> FloatTensor<Self>;
+
+    /// See [`adam()`](adam::adam). Gives the parameter and its two moments after a step.
+    #[fusion(meta = adam::output)]
+    fn adam(
+        parameter: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        spec: AdamSpec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
 /// Gathers, augments and normalises one batch: `[batch, channel, height, width]` f32.
@@ -67,56 +131,8 @@ pub fn dropout<const D: usize>(input: Tensor<D>, spec: DropoutSpec) -> Tensor<D>
     input * Tensor::from_dispatch(mask)
 }
 
-impl Kernels for Flex {
-    fn gather_batch(
-        packed: IntTensor<Self>,
-        order: IntTensor<Self>,
-        table: IntTensor<Self>,
-        spec: GatherSpec,
-    ) -> FloatTensor<Self> {
-        let (packed, order) = (packed.to_contiguous(), order.to_contiguous());
-        let table = table.to_contiguous();
-        let pixels = gather_batch::on_cpu(
-            packed.storage::<i32>(),
-            order.storage::<i32>(),
-            table.storage::<i32>(),
-            &spec,
-        );
-        Self::float_tensor(pixels, spec.shape())
-    }
-
-    fn dropout_mask(like: FloatTensor<Self>, spec: DropoutSpec) -> FloatTensor<Self> {
-        let shape = like.shape();
-        let mask = dropout_mask::on_cpu(shape.num_elements(), &spec);
-        Self::float_tensor(mask, shape.to_vec())
-    }
-}
-
-impl Kernels for NdArray {
-    fn gather_batch(
-        packed: IntTensor<Self>,
-        order: IntTensor<Self>,
-        table: IntTensor<Self>,
-        spec: GatherSpec,
-    ) -> FloatTensor<Self> {
-        let pixels = with_i32(&packed, |packed| {
-            with_i32(&order, |order| {
-                with_i32(&table, |table| {
-                    gather_batch::on_cpu(packed, order, table, &spec)
-                })
-            })
-        });
-        Self::float_tensor(pixels, spec.shape())
-    }
-
-    fn dropout_mask(like: FloatTensor<Self>, spec: DropoutSpec) -> FloatTensor<Self> {
-        let shape = like.shape();
-        let mask = dropout_mask::on_cpu(shape.num_elements(), &spec);
-        Self::float_tensor(mask, shape.to_vec())
-    }
-}
-
-/// Batches are constants to autodiff, and so are masks: the multiplication by a mask is tracked.
+/// Batches are constants to autodiff, and so are masks: the multiplication by a mask is tracked. Blocks
+/// and the loss are differentiated; what only a backward pass or an optimizer calls is not.
 impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     fn gather_batch(
         packed: IntTensor<Self>,
@@ -131,35 +147,78 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         let like = <Self as AutodiffBackend>::inner(like);
         <Self as AutodiffBackend>::from_inner(B::dropout_mask(like, spec))
     }
-}
 
-/// Makes a CPU backend's float tensor from what a twin computed.
-trait FromTwin: Backend<Device: Default> {
-    fn float_tensor(values: Vec<f32>, shape: Vec<usize>) -> FloatTensor<Self> {
-        Self::float_from_data(TensorData::new(values, shape), &Self::Device::default())
+    fn conv_block(
+        images: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        spec: conv_block::Spec,
+    ) -> (FloatTensor<Self>, IntTensor<Self>) {
+        conv_block::with_gradient::<B, C>(images, weight, bias, spec)
     }
-}
 
-impl FromTwin for Flex {}
-impl FromTwin for NdArray {}
-
-/// Lends an ndarray integer tensor's elements as i32, without a copy where they are stored so.
-fn with_i32<R>(tensor: &burn_ndarray::NdArrayTensor, f: impl FnOnce(&[i32]) -> R) -> R {
-    use burn_ndarray::NdArrayTensor;
-    if let NdArrayTensor::I32(storage) = tensor
-        && let Some(values) = storage.view().as_slice()
-    {
-        return f(values);
+    fn conv_block_weight_grad(
+        images: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        route: IntTensor<Self>,
+        grad: FloatTensor<Self>,
+        spec: conv_block::Spec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let [images, output, grad] = [images, output, grad].map(<Self as AutodiffBackend>::inner);
+        let (weight, bias) = B::conv_block_weight_grad(images, output, route, grad, spec);
+        let constant = <Self as AutodiffBackend>::from_inner;
+        (constant(weight), constant(bias))
     }
-    let values: Vec<i32> = match tensor {
-        NdArrayTensor::I32(storage) => storage.view().iter().copied().collect(),
-        NdArrayTensor::I64(storage) => storage.view().iter().map(|&v| v as i32).collect(),
-        other => unreachable!(
-            "integer tensors are i32 or i64 here, not {:?}",
-            other.dtype()
-        ),
-    };
-    f(&values)
+
+    fn conv_block_input_grad(
+        weight: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        route: IntTensor<Self>,
+        grad: FloatTensor<Self>,
+        spec: conv_block::Spec,
+    ) -> FloatTensor<Self> {
+        let [weight, output, grad] = [weight, output, grad].map(<Self as AutodiffBackend>::inner);
+        let images = B::conv_block_input_grad(weight, output, route, grad, spec);
+        <Self as AutodiffBackend>::from_inner(images)
+    }
+
+    fn cross_entropy(
+        logits: FloatTensor<Self>,
+        labels: IntTensor<Self>,
+        spec: CrossEntropySpec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, IntTensor<Self>) {
+        cross_entropy::with_gradient::<B, C>(logits, labels, spec)
+    }
+
+    fn cross_entropy_grad(
+        logits: FloatTensor<Self>,
+        labels: IntTensor<Self>,
+        grad: FloatTensor<Self>,
+        spec: CrossEntropySpec,
+    ) -> FloatTensor<Self> {
+        let [logits, grad] = [logits, grad].map(<Self as AutodiffBackend>::inner);
+        let grad = B::cross_entropy_grad(logits, labels, grad, spec);
+        <Self as AutodiffBackend>::from_inner(grad)
+    }
+
+    fn adam(
+        parameter: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        spec: AdamSpec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let inner = <Self as AutodiffBackend>::inner;
+        let (parameter, first, second) = B::adam(
+            inner(parameter),
+            inner(grad),
+            inner(first),
+            inner(second),
+            spec,
+        );
+        let constant = <Self as AutodiffBackend>::from_inner;
+        (constant(parameter), constant(first), constant(second))
+    }
 }
 
 /// The metadata that fusion needs before a kernel runs.

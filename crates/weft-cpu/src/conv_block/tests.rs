@@ -1,0 +1,318 @@
+//! Against plain loops in f64, for each set of instructions that the processor has.
+
+use super::*;
+use crate::random::draw;
+use crate::simd::Instructions;
+
+fn numbers(key: u32, n: usize) -> Vec<f32> {
+    (0..n as u32)
+        .map(|i| draw(key, i, 0) as f32 / u32::MAX as f32 * 2.0 - 1.0)
+        .collect()
+}
+
+struct Case {
+    images: Vec<f32>,
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    grad: Vec<f32>,
+}
+
+impl Case {
+    fn of(spec: &Spec) -> Self {
+        Self {
+            images: numbers(1, spec.batch * spec.image_len()),
+            weight: numbers(2, spec.weight_len()),
+            bias: numbers(3, spec.out_channels),
+            grad: numbers(4, spec.batch * spec.output_len()),
+        }
+    }
+}
+
+struct Passes {
+    output: Vec<f32>,
+    route: Vec<u8>,
+    images_grad: Vec<f32>,
+    weight_grad: Vec<f32>,
+    bias_grad: Vec<f32>,
+}
+
+fn fast(instructions: Instructions, spec: &Spec, case: &Case) -> Passes {
+    let len = spec.batch * spec.output_len();
+    let (mut output, mut route) = (vec![f32::NAN; len], vec![77; len]);
+    let Case {
+        images,
+        weight,
+        bias,
+        grad,
+    } = case;
+    forward(
+        instructions,
+        spec,
+        images,
+        weight,
+        bias,
+        &mut output,
+        &mut route,
+    );
+    let (weight_grad, bias_grad) = weight_grad(instructions, spec, images, &output, &route, grad);
+    let mut images_grad = vec![f32::NAN; images.len()];
+    input_grad(
+        instructions,
+        spec,
+        weight,
+        &output,
+        &route,
+        grad,
+        &mut images_grad,
+    );
+    Passes {
+        output,
+        route,
+        images_grad,
+        weight_grad,
+        bias_grad,
+    }
+}
+
+/// A pixel of the padded image, and its index if it is inside.
+fn pixel(spec: &Spec, b: usize, y: usize, x: usize, c: usize) -> Option<usize> {
+    let (y, x) = (y.checked_sub(spec.padding)?, x.checked_sub(spec.padding)?);
+    (y < spec.height && x < spec.width)
+        .then(|| ((b * spec.height + y) * spec.width + x) * spec.in_channels + c)
+}
+
+/// Calls `f(weight index, image index)` for each tap under a position that lies inside the image.
+fn taps(spec: &Spec, b: usize, o: usize, y: usize, x: usize, mut f: impl FnMut(usize, usize)) {
+    for c in 0..spec.in_channels {
+        for ky in 0..spec.kernel {
+            for kx in 0..spec.kernel {
+                let weight = ((o * spec.in_channels + c) * spec.kernel + ky) * spec.kernel + kx;
+                if let Some(image) = pixel(spec, b, y + ky, x + kx, c) {
+                    f(weight, image);
+                }
+            }
+        }
+    }
+}
+
+fn plain(spec: &Spec, case: &Case) -> Passes {
+    let len = spec.batch * spec.output_len();
+    let (mut output, mut route) = (vec![0f32; len], vec![NO_ROUTE; len]);
+    let mut images_grad = vec![0f64; case.images.len()];
+    let mut weight_grad = vec![0f64; case.weight.len()];
+    let mut bias_grad = vec![0f64; case.bias.len()];
+    let [_, a, b_, _] = spec.output_shape();
+    let _ = (a, b_);
+    for b in 0..spec.batch {
+        for window in 0..spec.windows() {
+            let (wy, wx) = (window / spec.out_width(), window % spec.out_width());
+            for o in 0..spec.out_channels {
+                let at = match spec.channels_first {
+                    true => (b * spec.out_channels + o) * spec.windows() + window,
+                    false => (b * spec.windows() + window) * spec.out_channels + o,
+                };
+                let (mut best, mut place) = (f64::NEG_INFINITY, 0);
+                for p in 0..spec.pool * spec.pool {
+                    let (y, x) = (
+                        wy * spec.pool + p / spec.pool,
+                        wx * spec.pool + p % spec.pool,
+                    );
+                    let mut sum = f64::from(case.bias[o]);
+                    taps(spec, b, o, y, x, |w, i| {
+                        sum += f64::from(case.weight[w]) * f64::from(case.images[i]);
+                    });
+                    if sum > best {
+                        (best, place) = (sum, p);
+                    }
+                }
+                let dropped = spec
+                    .dropout
+                    .is_some_and(|d| d.drops(spec.element(b, window, o)));
+                let closed = spec.activation == Activation::Relu && best <= 0.0;
+                let scale = spec.dropout.map_or(1.0, |d| f64::from(d.scale()));
+                let (value, slope) = match spec.activation {
+                    Activation::Identity => (best, 1.0),
+                    Activation::Relu => (best.max(0.0), f64::from(u8::from(best > 0.0))),
+                    Activation::Tanh => (best.tanh(), 1.0 - best.tanh().powi(2)),
+                    Activation::Selu => {
+                        let (alpha, lambda) = (1.6732632423543772, 1.0507009873554805);
+                        match best > 0.0 {
+                            true => (lambda * best, lambda),
+                            false => (lambda * alpha * best.exp_m1(), lambda * alpha * best.exp()),
+                        }
+                    }
+                };
+                if dropped {
+                    continue;
+                }
+                output[at] = (value * scale) as f32;
+                if closed {
+                    continue;
+                }
+                route[at] = place as u8;
+                let grad = f64::from(case.grad[at]) * slope * scale;
+                bias_grad[o] += grad;
+                let (y, x) = (
+                    wy * spec.pool + place / spec.pool,
+                    wx * spec.pool + place % spec.pool,
+                );
+                taps(spec, b, o, y, x, |w, i| {
+                    weight_grad[w] += grad * f64::from(case.images[i]);
+                    images_grad[i] += grad * f64::from(case.weight[w]);
+                });
+            }
+        }
+    }
+    let to_f32 = |values: Vec<f64>| values.into_iter().map(|v| v as f32).collect();
+    Passes {
+        output,
+        route,
+        images_grad: to_f32(images_grad),
+        weight_grad: to_f32(weight_grad),
+        bias_grad: to_f32(bias_grad),
+    }
+}
+
+fn assert_close(what: &str, spec: &Spec, got: &[f32], want: &[f32]) {
+    assert_eq!(got.len(), want.len());
+    let largest = want.iter().fold(1f32, |max, v| max.max(v.abs()));
+    for (at, (got, want)) in got.iter().zip(want).enumerate() {
+        let difference = (got - want).abs();
+        assert!(
+            difference <= 1e-5 * largest,
+            "{what}[{at}]: {got} instead of {want}, {spec:?}"
+        );
+    }
+}
+
+fn check(spec: Spec) {
+    assert!(spec.is_valid(), "{spec:?}");
+    let case = Case::of(&spec);
+    let want = plain(&spec, &case);
+    for instructions in Instructions::available() {
+        let got = fast(instructions, &spec, &case);
+        assert_close("output", &spec, &got.output, &want.output);
+        assert_eq!(got.route, want.route, "{instructions:?} {spec:?}");
+        assert_close("images_grad", &spec, &got.images_grad, &want.images_grad);
+        assert_close("weight_grad", &spec, &got.weight_grad, &want.weight_grad);
+        assert_close("bias_grad", &spec, &got.bias_grad, &want.bias_grad);
+    }
+}
+
+fn spec() -> Spec {
+    Spec {
+        batch: 3,
+        height: 11,
+        width: 9,
+        in_channels: 5,
+        out_channels: 7,
+        kernel: 3,
+        padding: 0,
+        pool: 2,
+        activation: Activation::Relu,
+        dropout: None,
+        channels_first: false,
+    }
+}
+
+#[test]
+fn shapes_of_real_models() {
+    for (side, channels, filters, padding) in [
+        (28, 1, 32, 0),
+        (13, 32, 32, 0),
+        (13, 64, 64, 0),
+        (28, 1, 16, 1),
+    ] {
+        let side = (side, side);
+        check(Spec {
+            batch: 18,
+            height: side.0,
+            width: side.1,
+            in_channels: channels,
+            out_channels: filters,
+            padding,
+            ..spec()
+        });
+    }
+}
+
+#[test]
+fn any_shape() {
+    for i in 0..60 {
+        let pick = |counter: u32, n: u32| (draw(9, i, counter) % n) as usize;
+        let kernel = 1 + pick(0, 5);
+        let s = Spec {
+            batch: 1 + pick(1, 5),
+            height: 6 + pick(2, 12),
+            width: 6 + pick(3, 30),
+            in_channels: 1 + pick(4, 20),
+            out_channels: 1 + pick(5, 40),
+            kernel,
+            padding: pick(6, kernel as u32),
+            pool: 1 + pick(7, 3),
+            channels_first: pick(8, 2) == 0,
+            ..spec()
+        };
+        if s.is_valid() {
+            check(s);
+        }
+    }
+}
+
+#[test]
+fn activations_and_dropout() {
+    let dropout = Dropout {
+        key: 5,
+        layer: 1,
+        threshold: 1 << 22,
+        scale_bits: (4.0f32 / 3.0).to_bits(),
+    };
+    for activation in [
+        Activation::Identity,
+        Activation::Relu,
+        Activation::Tanh,
+        Activation::Selu,
+    ] {
+        for dropout in [None, Some(dropout)] {
+            for channels_first in [false, true] {
+                check(Spec {
+                    activation,
+                    dropout,
+                    channels_first,
+                    ..spec()
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_nan_is_seen() {
+    let spec = spec();
+    let mut case = Case::of(&spec);
+    case.images[245] = f32::NAN;
+    for instructions in Instructions::available() {
+        let output = fast(instructions, &spec, &case).output;
+        assert!(output.iter().any(|v| v.is_nan()));
+    }
+}
+
+#[test]
+fn sums_do_not_depend_on_the_number_of_threads() {
+    let spec = Spec {
+        batch: 50,
+        ..spec()
+    };
+    let case = Case::of(&spec);
+    let with = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| fast(Instructions::best(), &spec, &case))
+    };
+    let (one, three) = (with(1), with(3));
+    assert_eq!(one.weight_grad, three.weight_grad);
+    assert_eq!(one.bias_grad, three.bias_grad);
+    assert_eq!(one.images_grad, three.images_grad);
+}

@@ -1,0 +1,380 @@
+//! Backward for the weights: each routed gradient adds the pixels under it to its filter's gradient.
+//! Vectors run over the pixels of a kernel's row where those are many, over the filters where they are few.
+
+use rayon::prelude::*;
+
+use super::pack::{Padded, Routed, Runs};
+use super::spec::{NO_ROUTE, Spec};
+use crate::simd::{Instructions, Simd, for_each_instruction_set};
+
+/// Images whose sums are taken one after another. The parts are added in order, whatever thread made
+/// them: the sum does not depend on the number of threads.
+const IMAGES: usize = 16;
+
+/// The gradients of the weights, `[filter, channel, kernel, kernel]`, and of the bias, `[filter]`.
+///
+/// * `images`: `[batch, height, width, channel]`
+/// * `output`, `route`: what the forward pass gave; `grad`: the output's gradient, all in its layout
+pub fn weight_grad(
+    instructions: Instructions,
+    spec: &Spec,
+    images: &[f32],
+    output: &[f32],
+    route: &[u8],
+    grad: &[f32],
+) -> (Vec<f32>, Vec<f32>) {
+    let runs = Runs::of(spec, instructions.lanes());
+    // Short runs would leave most of a vector empty.
+    let by_filter = runs.used < 2 * instructions.lanes() && runs.used < 24;
+    let parts: Vec<Part> = images
+        .par_chunks(IMAGES * spec.image_len())
+        .enumerate()
+        .map(|(task, images)| {
+            let task = Task {
+                spec,
+                runs,
+                first: task * IMAGES,
+                images,
+                output,
+                route,
+                grad,
+            };
+            let mut part = Part::zeros(spec, &runs, by_filter.then(|| instructions.lanes()));
+            match by_filter {
+                true => some_by_filter(instructions, &task, &mut part),
+                false => some_by_run(instructions, &task, &mut part),
+            }
+            part
+        })
+        .collect();
+    let mut parts = parts.into_iter();
+    let mut sum = parts
+        .next()
+        .unwrap_or_else(|| Part::zeros(spec, &runs, by_filter.then(|| instructions.lanes())));
+    for part in parts {
+        add(&mut sum.weight, &part.weight);
+        add(&mut sum.bias, &part.bias);
+    }
+    let mut weight = vec![0.0; spec.weight_len()];
+    match by_filter {
+        true => unpack_by_filter(spec, &sum.weight, instructions.lanes(), &mut weight),
+        false => runs.unpack(spec, &sum.weight, &mut weight),
+    }
+    (weight, sum.bias)
+}
+
+fn add(sum: &mut [f32], part: &[f32]) {
+    for (sum, part) in sum.iter_mut().zip(part) {
+        *sum += part;
+    }
+}
+
+struct Task<'a> {
+    spec: &'a Spec,
+    runs: Runs,
+    /// Index in the batch of the first image.
+    first: usize,
+    images: &'a [f32],
+    output: &'a [f32],
+    route: &'a [u8],
+    grad: &'a [f32],
+}
+
+/// The sums over some images.
+struct Part {
+    /// As [`Runs`], or `[tap, filter]` with whole vectors of filters.
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl Part {
+    fn zeros(spec: &Spec, runs: &Runs, by_filter_of: Option<usize>) -> Self {
+        let len = match by_filter_of {
+            Some(lanes) => spec.kernel * runs.used * spec.out_channels.next_multiple_of(lanes),
+            None => spec.out_channels * spec.kernel * runs.len,
+        };
+        Self {
+            weight: vec![0.0; len],
+            bias: vec![0.0; spec.out_channels],
+        }
+    }
+
+    #[inline(always)]
+    fn add_bias(&mut self, routed: &Routed) {
+        let filters = self.bias.len();
+        let windows = routed
+            .grad
+            .chunks_exact(filters)
+            .zip(routed.route.chunks_exact(filters));
+        for (grad, route) in windows {
+            for ((bias, &grad), &route) in self.bias.iter_mut().zip(grad).zip(route) {
+                *bias += if route == NO_ROUTE { 0.0 } else { grad };
+            }
+        }
+    }
+}
+
+for_each_instruction_set! {
+    fn some_by_run = by_run(task: &Task, part: &mut Part)
+}
+for_each_instruction_set! {
+    fn some_by_filter = by_filter(task: &Task, part: &mut Part)
+}
+
+/// Where the gradients of one filter come from: offset of the pixels, gradient.
+type Sources = Vec<(u32, f32)>;
+
+#[inline(always)]
+unsafe fn by_run<S: Simd>(task: &Task, part: &mut Part) {
+    let spec = task.spec;
+    let padded = Padded::of(spec);
+    let mut image = padded.zeros();
+    let mut routed = Routed::default();
+    let windows = spec.windows();
+    let mut sources: Sources = vec![(0, 0.0); spec.out_channels * (windows + 1)];
+    let mut lens = vec![0usize; spec.out_channels];
+    let offsets = offsets(spec, padded.row);
+    let places = spec.pool * spec.pool;
+    for (index, from) in task.images.chunks_exact(spec.image_len()).enumerate() {
+        padded.fill(spec, from, &mut image);
+        routed.fill(spec, task.first + index, task.output, task.route, task.grad);
+        part.add_bias(&routed);
+        lens.fill(0);
+        for window in 0..windows {
+            let of_window = window * spec.out_channels..(window + 1) * spec.out_channels;
+            let routes = routed.route[of_window.clone()].iter();
+            let entries = routes.zip(&routed.grad[of_window]).zip(&mut lens);
+            for (filter, ((&route, &grad), len)) in entries.enumerate() {
+                // Written in any case, counted where there is a route: no branch to guess wrong.
+                let place = usize::from(route).min(places - 1);
+                let offset = offsets[window * places + place];
+                sources[filter * (windows + 1) + *len] = (offset, grad);
+                *len += usize::from(route != NO_ROUTE);
+            }
+        }
+        for (filter, &len) in lens.iter().enumerate() {
+            let sources = &sources[filter * (windows + 1)..][..len];
+            let sums = &mut part.weight[filter * spec.kernel * task.runs.len..];
+            for row in 0..spec.kernel {
+                let sums = &mut sums[row * task.runs.len..][..task.runs.len];
+                unsafe { add_run::<S>(sources, &image[row * padded.row..], sums) };
+            }
+        }
+    }
+}
+
+/// Where the pixels under each position of each window begin.
+fn offsets(spec: &Spec, row: usize) -> Vec<u32> {
+    let mut offsets = Vec::with_capacity(spec.windows() * spec.pool * spec.pool);
+    for window in 0..spec.windows() {
+        let (y, x) = (window / spec.out_width(), window % spec.out_width());
+        for place in 0..spec.pool * spec.pool {
+            let y = y * spec.pool + place / spec.pool;
+            let x = x * spec.pool + place % spec.pool;
+            offsets.push((y * row + x * spec.in_channels) as u32);
+        }
+    }
+    offsets
+}
+
+#[inline(always)]
+unsafe fn add_run<S: Simd>(sources: &[(u32, f32)], pixels: &[f32], sums: &mut [f32]) {
+    let vectors = sums.len() / S::LANES;
+    if let Some(last) = sources.last() {
+        // Offsets grow from window to window, but for a place within one: checked for each below.
+        debug_assert!(last.0 as usize + sums.len() <= pixels.len());
+    }
+    let reach = sources.iter().map(|source| source.0).max().unwrap_or(0) as usize;
+    assert!(reach + sums.len() <= pixels.len());
+    let mut first = 0;
+    while first < vectors {
+        let group = (vectors - first).min(12);
+        // SAFETY: `first + group` vectors are in a run, and the farthest run is in `pixels`.
+        unsafe {
+            let sums = sums.as_mut_ptr().add(first * S::LANES);
+            let pixels = pixels.as_ptr().add(first * S::LANES);
+            macro_rules! widths {
+                ($($width:literal)*) => {
+                    match group {
+                        $($width => add_group::<S, $width>(sources, pixels, sums),)*
+                        _ => unreachable!("a group has at most 12 vectors"),
+                    }
+                };
+            }
+            widths!(1 2 3 4 5 6 7 8 9 10 11 12);
+        }
+        first += group;
+    }
+}
+
+#[inline(always)]
+unsafe fn add_group<S: Simd, const G: usize>(
+    sources: &[(u32, f32)],
+    pixels: *const f32,
+    to: *mut f32,
+) {
+    unsafe {
+        let mut sums = [S::splat(0.0); G];
+        for (v, sum) in sums.iter_mut().enumerate() {
+            *sum = S::load(to.add(v * S::LANES));
+        }
+        for &(offset, grad) in sources {
+            let pixels = pixels.add(offset as usize);
+            let grad = S::splat(grad);
+            for (v, sum) in sums.iter_mut().enumerate() {
+                *sum = S::fma(grad, S::load(pixels.add(v * S::LANES)), *sum);
+            }
+        }
+        for (v, sum) in sums.iter().enumerate() {
+            S::store(to.add(v * S::LANES), *sum);
+        }
+    }
+}
+
+/// With vectors over the filters: the routed gradients of a row of windows are spread over the rows of
+/// the convolution that they came from, and each tap sums over all positions.
+#[inline(always)]
+unsafe fn by_filter<S: Simd>(task: &Task, part: &mut Part) {
+    let spec = task.spec;
+    let padded = Padded::of(spec);
+    let mut image = padded.zeros();
+    let mut routed = Routed::default();
+    let filters = spec.out_channels.next_multiple_of(S::LANES);
+    let columns = spec.out_width() * spec.pool;
+    let mut spread = vec![0f32; spec.pool * columns * filters];
+    for (index, from) in task.images.chunks_exact(spec.image_len()).enumerate() {
+        padded.fill(spec, from, &mut image);
+        routed.fill(spec, task.first + index, task.output, task.route, task.grad);
+        part.add_bias(&routed);
+        for row in 0..spec.out_height() {
+            spread_row(spec, row, &routed, filters, &mut spread);
+            for y in 0..spec.pool {
+                let grads = &spread[y * columns * filters..][..columns * filters];
+                let pixels = &image[(row * spec.pool + y) * padded.row..];
+                unsafe { add_taps::<S>(task, padded.row, grads, pixels, &mut part.weight) };
+            }
+        }
+    }
+}
+
+/// `spread`: `[row in the window, column, filter]`
+#[inline(always)]
+fn spread_row(spec: &Spec, row: usize, routed: &Routed, filters: usize, spread: &mut [f32]) {
+    let (pool, columns) = (spec.pool, spec.out_width() * spec.pool);
+    for column in 0..spec.out_width() {
+        let from = (row * spec.out_width() + column) * spec.out_channels;
+        let grads = &routed.grad[from..][..spec.out_channels];
+        let routes = &routed.route[from..][..spec.out_channels];
+        for place in 0..pool * pool {
+            let x = column * pool + place % pool;
+            let to = &mut spread[(place / pool * columns + x) * filters..][..spec.out_channels];
+            for ((to, &grad), &route) in to.iter_mut().zip(grads).zip(routes) {
+                *to = if usize::from(route) == place {
+                    grad
+                } else {
+                    0.0
+                };
+            }
+        }
+    }
+}
+
+/// `sums`: `[tap, filter]`
+#[inline(always)]
+unsafe fn add_taps<S: Simd>(
+    task: &Task,
+    row: usize,
+    grads: &[f32],
+    pixels: &[f32],
+    sums: &mut [f32],
+) {
+    let (spec, used) = (task.spec, task.runs.used);
+    let filters = spec.out_channels.next_multiple_of(S::LANES);
+    let columns = grads.len() / filters;
+    assert!(pixels.len() >= (spec.kernel - 1) * row + (columns - 1) * spec.in_channels + used);
+    assert!(sums.len() == spec.kernel * used * filters);
+    let at = Taps {
+        columns,
+        filters,
+        channels: spec.in_channels,
+        row,
+    };
+    for filter in (0..filters).step_by(S::LANES) {
+        // SAFETY: the lengths are as asserted.
+        unsafe {
+            let grads = grads.as_ptr().add(filter);
+            let mut tap = 0;
+            // All nine taps of a 3x3 kernel over one channel at once: each gradient is read once.
+            if spec.kernel == 3 && used == 3 {
+                let sums = sums.as_mut_ptr().add(filter);
+                add_tap_rows::<S, 3, 3>(&at, grads, pixels.as_ptr(), sums);
+                tap = 9;
+            }
+            while tap < spec.kernel * used {
+                let (y, x) = (tap / used, tap % used);
+                let group = (used - x).min(10);
+                let pixels = pixels.as_ptr().add(y * row + x);
+                let sums = sums.as_mut_ptr().add(tap * filters + filter);
+                macro_rules! widths {
+                    ($($width:literal)*) => {
+                        match group {
+                            $($width => add_tap_rows::<S, 1, $width>(&at, grads, pixels, sums),)*
+                            _ => unreachable!("a group has at most 10 taps"),
+                        }
+                    };
+                }
+                widths!(1 2 3 4 5 6 7 8 9 10);
+                tap += group;
+            }
+        }
+    }
+}
+
+struct Taps {
+    columns: usize,
+    filters: usize,
+    channels: usize,
+    row: usize,
+}
+
+#[inline(always)]
+unsafe fn add_tap_rows<S: Simd, const Y: usize, const G: usize>(
+    at: &Taps,
+    grads: *const f32,
+    pixels: *const f32,
+    to: *mut f32,
+) {
+    unsafe {
+        let mut sums = [[S::splat(0.0); G]; Y];
+        for y in 0..Y {
+            for g in 0..G {
+                sums[y][g] = S::load(to.add((y * G + g) * at.filters));
+            }
+        }
+        for column in 0..at.columns {
+            let grad = S::load(grads.add(column * at.filters));
+            let pixels = pixels.add(column * at.channels);
+            for (y, sums) in sums.iter_mut().enumerate() {
+                for (g, sum) in sums.iter_mut().enumerate() {
+                    let pixel = S::splat(*pixels.add(y * at.row + g));
+                    *sum = S::fma(pixel, grad, *sum);
+                }
+            }
+        }
+        for y in 0..Y {
+            for g in 0..G {
+                S::store(to.add((y * G + g) * at.filters), sums[y][g]);
+            }
+        }
+    }
+}
+
+fn unpack_by_filter(spec: &Spec, sums: &[f32], lanes: usize, weight: &mut [f32]) {
+    let filters = spec.out_channels.next_multiple_of(lanes);
+    let (channels, area) = (spec.in_channels, spec.kernel * spec.kernel);
+    for (at, value) in weight.iter_mut().enumerate() {
+        let (place, channel) = (at % area, at / area % channels);
+        let filter = at / (area * channels);
+        *value = sums[(place * channels + channel) * filters + filter];
+    }
+}

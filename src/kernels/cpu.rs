@@ -1,0 +1,333 @@
+//! The kernels on burn's two CPU backends: tensors lend their memory to the twins.
+
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, Flex, NdArray, TensorMetadata};
+use burn::tensor::TensorData;
+use burn_flex::FlexTensor;
+use burn_ndarray::NdArrayTensor;
+use weft_cpu::simd::Instructions;
+
+use super::adam::AdamSpec;
+use super::cross_entropy::CrossEntropySpec;
+use super::{
+    DropoutSpec, GatherSpec, Kernels, conv_block, cross_entropy, dropout_mask, gather_batch,
+};
+
+/// How a CPU backend's tensors lend their memory and are made of it.
+trait Host: Backend<Device: Default> {
+    /// Lends a float tensor's elements.
+    fn with_f32<R>(tensor: &FloatTensor<Self>, f: impl FnOnce(&[f32]) -> R) -> R;
+
+    /// Lends an integer tensor's elements as i32.
+    fn with_i32<R>(tensor: &IntTensor<Self>, f: impl FnOnce(&[i32]) -> R) -> R;
+
+    /// Lends a route's elements.
+    fn with_u8<R>(tensor: &IntTensor<Self>, f: impl FnOnce(&[u8]) -> R) -> R;
+
+    /// A float tensor's elements, without a copy where nobody else has them.
+    fn into_f32(tensor: FloatTensor<Self>) -> Vec<f32>;
+
+    fn float_tensor(values: Vec<f32>, shape: impl Into<Vec<usize>>) -> FloatTensor<Self> {
+        let data = TensorData::new(values, shape.into());
+        Self::float_from_data(data, &Self::Device::default())
+    }
+
+    fn route(values: Vec<u8>, shape: impl Into<Vec<usize>>) -> IntTensor<Self> {
+        let data = TensorData::new(values, shape.into());
+        Self::int_from_data(data, &Self::Device::default())
+    }
+}
+
+impl Host for Flex {
+    fn with_f32<R>(tensor: &FlexTensor, f: impl FnOnce(&[f32]) -> R) -> R {
+        match tensor.as_slice() {
+            Some(values) => f(values),
+            None => f(tensor.to_contiguous().storage()),
+        }
+    }
+
+    fn with_i32<R>(tensor: &FlexTensor, f: impl FnOnce(&[i32]) -> R) -> R {
+        if let Some(values) = tensor.as_slice() {
+            return f(values);
+        }
+        let data = tensor.to_contiguous().into_data();
+        f(&data.iter::<i32>().collect::<Vec<_>>())
+    }
+
+    fn with_u8<R>(tensor: &FlexTensor, f: impl FnOnce(&[u8]) -> R) -> R {
+        match tensor.as_slice() {
+            Some(values) => f(values),
+            None => f(tensor.to_contiguous().storage()),
+        }
+    }
+
+    fn into_f32(tensor: FlexTensor) -> Vec<f32> {
+        let data = tensor.into_data();
+        data.into_vec().unwrap_or_default()
+    }
+}
+
+impl Host for NdArray {
+    fn with_f32<R>(tensor: &NdArrayTensor, f: impl FnOnce(&[f32]) -> R) -> R {
+        match tensor {
+            NdArrayTensor::F32(storage) => {
+                let view = storage.view();
+                match view.as_slice() {
+                    Some(values) => f(values),
+                    None => f(&view.iter().copied().collect::<Vec<_>>()),
+                }
+            }
+            other => unreachable!("floats are f32 here, not {:?}", other.dtype()),
+        }
+    }
+
+    fn with_i32<R>(tensor: &NdArrayTensor, f: impl FnOnce(&[i32]) -> R) -> R {
+        match tensor {
+            NdArrayTensor::I32(storage) => {
+                let view = storage.view();
+                match view.as_slice() {
+                    Some(values) => f(values),
+                    None => f(&view.iter().copied().collect::<Vec<_>>()),
+                }
+            }
+            NdArrayTensor::I64(storage) => {
+                f(&storage.view().iter().map(|&v| v as i32).collect::<Vec<_>>())
+            }
+            other => unreachable!("integers are i32 or i64 here, not {:?}", other.dtype()),
+        }
+    }
+
+    fn with_u8<R>(tensor: &NdArrayTensor, f: impl FnOnce(&[u8]) -> R) -> R {
+        match tensor {
+            NdArrayTensor::U8(storage) => {
+                let view = storage.view();
+                match view.as_slice() {
+                    Some(values) => f(values),
+                    None => f(&view.iter().copied().collect::<Vec<_>>()),
+                }
+            }
+            other => unreachable!("routes are u8 here, not {:?}", other.dtype()),
+        }
+    }
+
+    fn into_f32(tensor: NdArrayTensor) -> Vec<f32> {
+        Self::with_f32(&tensor, <[f32]>::to_vec)
+    }
+}
+
+macro_rules! kernels_on_host {
+    ($backend:ty) => {
+        impl Kernels for $backend {
+            fn gather_batch(
+                packed: IntTensor<Self>,
+                order: IntTensor<Self>,
+                table: IntTensor<Self>,
+                spec: GatherSpec,
+            ) -> FloatTensor<Self> {
+                let images = Self::with_i32(&packed, |packed| {
+                    Self::with_i32(&order, |order| {
+                        Self::with_i32(&table, |table| {
+                            gather_batch::on_cpu(packed, order, table, &spec)
+                        })
+                    })
+                });
+                Self::float_tensor(images, spec.shape())
+            }
+
+            fn dropout_mask(like: FloatTensor<Self>, spec: DropoutSpec) -> FloatTensor<Self> {
+                let shape = like.shape();
+                let mask = dropout_mask::on_cpu(shape.num_elements(), &spec);
+                Self::float_tensor(mask, shape.to_vec())
+            }
+
+            fn conv_block(
+                images: FloatTensor<Self>,
+                weight: FloatTensor<Self>,
+                bias: FloatTensor<Self>,
+                spec: conv_block::Spec,
+            ) -> (FloatTensor<Self>, IntTensor<Self>) {
+                block::<Self>(&images, &weight, &bias, &spec)
+            }
+
+            fn conv_block_weight_grad(
+                images: FloatTensor<Self>,
+                output: FloatTensor<Self>,
+                route: IntTensor<Self>,
+                grad: FloatTensor<Self>,
+                spec: conv_block::Spec,
+            ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+                block_weight_grad::<Self>([&images, &output, &grad], &route, &spec)
+            }
+
+            fn conv_block_input_grad(
+                weight: FloatTensor<Self>,
+                output: FloatTensor<Self>,
+                route: IntTensor<Self>,
+                grad: FloatTensor<Self>,
+                spec: conv_block::Spec,
+            ) -> FloatTensor<Self> {
+                block_input_grad::<Self>([&weight, &output, &grad], &route, &spec)
+            }
+
+            fn cross_entropy(
+                logits: FloatTensor<Self>,
+                labels: IntTensor<Self>,
+                spec: CrossEntropySpec,
+            ) -> (FloatTensor<Self>, FloatTensor<Self>, IntTensor<Self>) {
+                let (sum, correct) = Self::with_f32(&logits, |logits| {
+                    Self::with_i32(&labels, |labels| {
+                        let labels = labels.iter().map(|&label| label as usize);
+                        cross_entropy::on_cpu(logits, labels, &spec)
+                    })
+                });
+                let device = <Self as burn::backend::BackendTypes>::Device::default();
+                let correct = match burn::backend::TensorMetadata::dtype(&labels) {
+                    burn::tensor::DType::I64 => TensorData::from([correct as i64]),
+                    _ => TensorData::from([correct as i32]),
+                };
+                (
+                    Self::float_tensor(vec![sum / spec.n_images as f32], [1]),
+                    Self::float_tensor(vec![sum], [1]),
+                    Self::int_from_data(correct, &device),
+                )
+            }
+
+            fn cross_entropy_grad(
+                logits: FloatTensor<Self>,
+                labels: IntTensor<Self>,
+                grad: FloatTensor<Self>,
+                spec: CrossEntropySpec,
+            ) -> FloatTensor<Self> {
+                let grad = Self::with_f32(&grad, |grad| grad[0]);
+                let values = Self::with_f32(&logits, |logits| {
+                    Self::with_i32(&labels, |labels| {
+                        let labels = labels.iter().map(|&label| label as usize);
+                        cross_entropy::grad_on_cpu(logits, labels, grad, &spec)
+                    })
+                });
+                Self::float_tensor(values, [spec.n_images, spec.n_classes])
+            }
+
+            fn adam(
+                parameter: FloatTensor<Self>,
+                grad: FloatTensor<Self>,
+                first: FloatTensor<Self>,
+                second: FloatTensor<Self>,
+                spec: AdamSpec,
+            ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+                adam::<Self>(&parameter, &grad, [first, second], &spec)
+            }
+        }
+    };
+}
+
+kernels_on_host!(Flex);
+kernels_on_host!(NdArray);
+
+fn block<B: Host>(
+    images: &FloatTensor<B>,
+    weight: &FloatTensor<B>,
+    bias: &FloatTensor<B>,
+    spec: &conv_block::Spec,
+) -> (FloatTensor<B>, IntTensor<B>) {
+    let len = spec.batch * spec.output_len();
+    let (mut output, mut route) = (vec![0f32; len], vec![0u8; len]);
+    B::with_f32(images, |images| {
+        B::with_f32(weight, |weight| {
+            B::with_f32(bias, |bias| {
+                let instructions = Instructions::best();
+                weft_cpu::conv_block::forward(
+                    instructions,
+                    spec,
+                    images,
+                    weight,
+                    bias,
+                    &mut output,
+                    &mut route,
+                );
+            });
+        });
+    });
+    let shape = spec.output_shape();
+    (B::float_tensor(output, shape), B::route(route, shape))
+}
+
+fn block_weight_grad<B: Host>(
+    [images, output, grad]: [&FloatTensor<B>; 3],
+    route: &IntTensor<B>,
+    spec: &conv_block::Spec,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let (weight, bias) = B::with_f32(images, |images| {
+        B::with_f32(output, |output| {
+            B::with_f32(grad, |grad| {
+                B::with_u8(route, |route| {
+                    let instructions = Instructions::best();
+                    weft_cpu::conv_block::weight_grad(
+                        instructions,
+                        spec,
+                        images,
+                        output,
+                        route,
+                        grad,
+                    )
+                })
+            })
+        })
+    });
+    let shape = [
+        spec.out_channels,
+        spec.in_channels,
+        spec.kernel,
+        spec.kernel,
+    ];
+    (
+        B::float_tensor(weight, shape),
+        B::float_tensor(bias, [spec.out_channels]),
+    )
+}
+
+fn block_input_grad<B: Host>(
+    [weight, output, grad]: [&FloatTensor<B>; 3],
+    route: &IntTensor<B>,
+    spec: &conv_block::Spec,
+) -> FloatTensor<B> {
+    let mut images_grad = vec![0f32; spec.batch * spec.image_len()];
+    B::with_f32(weight, |weight| {
+        B::with_f32(output, |output| {
+            B::with_f32(grad, |grad| {
+                B::with_u8(route, |route| {
+                    weft_cpu::conv_block::input_grad(
+                        Instructions::best(),
+                        spec,
+                        weight,
+                        output,
+                        route,
+                        grad,
+                        &mut images_grad,
+                    );
+                });
+            });
+        });
+    });
+    B::float_tensor(images_grad, conv_block::images_shape(spec))
+}
+
+fn adam<B: Host>(
+    parameter: &FloatTensor<B>,
+    grad: &FloatTensor<B>,
+    moments: [FloatTensor<B>; 2],
+    spec: &AdamSpec,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    let shape = parameter.shape().to_vec();
+    let [mut first, mut second] = moments.map(B::into_f32);
+    let mut updated = vec![0f32; first.len()];
+    B::with_f32(parameter, |parameter| {
+        B::with_f32(grad, |grad| {
+            let moments = [&mut first[..], &mut second[..]];
+            let instructions = Instructions::best();
+            weft_cpu::adam::step(instructions, spec, parameter, grad, moments, &mut updated);
+        });
+    });
+    let tensor = |values| B::float_tensor(values, shape.clone());
+    (tensor(updated), tensor(first), tensor(second))
+}
