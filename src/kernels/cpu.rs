@@ -2,7 +2,7 @@
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Flex, NdArray, TensorMetadata};
-use burn::tensor::TensorData;
+use burn::tensor::{DType, TensorData};
 use burn_flex::FlexTensor;
 use burn_ndarray::NdArrayTensor;
 use weft_cpu::simd::Instructions;
@@ -174,22 +174,7 @@ macro_rules! kernels_on_host {
                 labels: IntTensor<Self>,
                 spec: CrossEntropySpec,
             ) -> (FloatTensor<Self>, FloatTensor<Self>, IntTensor<Self>) {
-                let (sum, correct) = Self::with_f32(&logits, |logits| {
-                    Self::with_i32(&labels, |labels| {
-                        let labels = labels.iter().map(|&label| label as usize);
-                        cross_entropy::on_cpu(logits, labels, &spec)
-                    })
-                });
-                let device = <Self as burn::backend::BackendTypes>::Device::default();
-                let correct = match burn::backend::TensorMetadata::dtype(&labels) {
-                    burn::tensor::DType::I64 => TensorData::from([correct as i64]),
-                    _ => TensorData::from([correct as i32]),
-                };
-                (
-                    Self::float_tensor(vec![sum / spec.n_images as f32], [1]),
-                    Self::float_tensor(vec![sum], [1]),
-                    Self::int_from_data(correct, &device),
-                )
+                loss::<Self>(&logits, &labels, &spec)
             }
 
             fn cross_entropy_grad(
@@ -198,14 +183,7 @@ macro_rules! kernels_on_host {
                 grad: FloatTensor<Self>,
                 spec: CrossEntropySpec,
             ) -> FloatTensor<Self> {
-                let grad = Self::with_f32(&grad, |grad| grad[0]);
-                let values = Self::with_f32(&logits, |logits| {
-                    Self::with_i32(&labels, |labels| {
-                        let labels = labels.iter().map(|&label| label as usize);
-                        cross_entropy::grad_on_cpu(logits, labels, grad, &spec)
-                    })
-                });
-                Self::float_tensor(values, [spec.n_images, spec.n_classes])
+                loss_grad::<Self>(&logits, &labels, &grad, &spec)
             }
 
             fn adam(
@@ -310,6 +288,44 @@ fn block_input_grad<B: Host>(
         });
     });
     B::float_tensor(images_grad, conv_block::images_shape(spec))
+}
+
+fn loss<B: Host>(
+    logits: &FloatTensor<B>,
+    labels: &IntTensor<B>,
+    spec: &CrossEntropySpec,
+) -> (FloatTensor<B>, FloatTensor<B>, IntTensor<B>) {
+    let (sum, correct) = B::with_f32(logits, |logits| {
+        B::with_i32(labels, |labels| {
+            let labels = labels.iter().map(|&label| label as usize);
+            cross_entropy::on_cpu(logits, labels, spec)
+        })
+    });
+    let correct = match labels.dtype() {
+        DType::I64 => TensorData::from([correct as i64]),
+        _ => TensorData::from([correct as i32]),
+    };
+    (
+        B::float_tensor(vec![sum / spec.n_images as f32], [1]),
+        B::float_tensor(vec![sum], [1]),
+        B::int_from_data(correct, &B::Device::default()),
+    )
+}
+
+fn loss_grad<B: Host>(
+    logits: &FloatTensor<B>,
+    labels: &IntTensor<B>,
+    grad: &FloatTensor<B>,
+    spec: &CrossEntropySpec,
+) -> FloatTensor<B> {
+    let grad = B::with_f32(grad, |grad| grad[0]);
+    let values = B::with_f32(logits, |logits| {
+        B::with_i32(labels, |labels| {
+            let labels = labels.iter().map(|&label| label as usize);
+            cross_entropy::grad_on_cpu(logits, labels, grad, spec)
+        })
+    });
+    B::float_tensor(values, [spec.n_images, spec.n_classes])
 }
 
 fn adam<B: Host>(

@@ -19,9 +19,7 @@ pub mod gather_batch;
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{
-    Autodiff, AutodiffBackend, Backend, Dispatch, Flex, NdArray, backend_extension,
-};
+use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, backend_extension};
 use burn::tensor::{DType, Int, Tensor};
 pub use weft_cpu::random;
 
