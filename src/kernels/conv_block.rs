@@ -10,10 +10,10 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, AutodiffBackend, Dispatch};
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 pub use weft_cpu::conv_block::{Activation, Dropout, NO_ROUTE, Spec};
 
-use super::{DropoutSpec, Kernels, f32_output};
+use super::{DropoutSpec, Kernels, cube, f32_output, runs_shaders};
 
 /// The block's output, as [`Spec::output_shape`] has it.
 ///
@@ -27,6 +27,15 @@ pub fn conv_block(images: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, spec: S
         spec,
     );
     Tensor::from_dispatch(output)
+}
+
+/// Whether [`conv_block()`] and its gradients work for a spec on a device. The CPU twins do all that is
+/// valid; the shaders do kernels up to 7 x 7 and pools up to 4 x 4, in any size that can be counted.
+pub fn runs_on(spec: &Spec, device: &Device) -> bool {
+    match runs_shaders(device) {
+        true => cube::does_block(spec),
+        false => spec.is_valid(),
+    }
 }
 
 /// As the kernels take dropout.

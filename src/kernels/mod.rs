@@ -19,8 +19,10 @@ pub mod gather_batch;
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, backend_extension};
-use burn::tensor::{DType, Int, Tensor};
+use burn::backend::{
+    Autodiff, AutodiffBackend, Backend, Dispatch, DispatchDevice, backend_extension,
+};
+use burn::tensor::{DType, Device, Int, Tensor};
 pub use weft_cpu::random;
 
 use adam::AdamSpec;
@@ -217,6 +219,14 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         let constant = <Self as AutodiffBackend>::from_inner;
         (constant(parameter), constant(first), constant(second))
     }
+}
+
+/// Whether a device runs the shaders; the others run the twins.
+fn runs_shaders(device: &Device) -> bool {
+    matches!(
+        device.clone().inner().as_dispatch(),
+        DispatchDevice::Cube(_)
+    )
 }
 
 /// The metadata that fusion needs before a kernel runs.
