@@ -10,7 +10,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, AutodiffBackend, Dispatch};
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 pub use weft_cpu::conv_block::{Activation, Dropout, NO_ROUTE, Spec};
 
 use super::{DropoutSpec, Kernels, f32_output};
@@ -27,6 +27,11 @@ pub fn conv_block(images: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, spec: S
         spec,
     );
     Tensor::from_dispatch(output)
+}
+
+/// Whether a device has a kernel for this block; else burn's operations one after another serve.
+pub fn runs_on(spec: &Spec, device: &Device) -> bool {
+    spec.is_valid() && super::is_cpu(device)
 }
 
 /// As the kernels take dropout.

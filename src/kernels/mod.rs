@@ -19,8 +19,10 @@ pub mod gather_batch;
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, backend_extension};
-use burn::tensor::{DType, Int, Tensor};
+use burn::backend::{
+    Autodiff, AutodiffBackend, Backend, BackendTypes, Dispatch, backend_extension,
+};
+use burn::tensor::{DType, Device, Int, Tensor};
 pub use weft_cpu::random;
 
 use adam::AdamSpec;
@@ -217,6 +219,13 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         let constant = <Self as AutodiffBackend>::from_inner;
         (constant(parameter), constant(first), constant(second))
     }
+}
+
+/// Whether a device is one of the two CPU backends.
+pub(crate) fn is_cpu(device: &Device) -> bool {
+    type Any = <Dispatch as BackendTypes>::Device;
+    let device = device.clone().inner();
+    matches!(device.as_dispatch(), Any::Flex(_) | Any::NdArray(_))
 }
 
 /// The metadata that fusion needs before a kernel runs.
