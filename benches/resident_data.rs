@@ -25,7 +25,7 @@ use weft::kernels::gather_batch::{Augmentation, table};
 use weft::model::{InputShape, Mode, ModelConfig};
 use weft::train::metrics::Sums;
 use weft::train::optimizer::{AdamConfig, OptimizerConfig};
-use weft::train::step::{Trainee, cross_entropy};
+use weft::train::step::Trainee;
 
 /// As the program has it.
 #[global_allocator]
@@ -170,7 +170,9 @@ fn step(learner: &mut Learner<Trainee>, batch: Batch) -> (Tensor<1>, Tensor<2>, 
     let model = learner.model();
     let mode = Mode::Training { key: batch.key };
     let logits = model.classifier.forward(batch.images, mode);
-    let losses = cross_entropy(logits.clone(), batch.labels.clone(), 0.0);
+    let log_probabilities = burn::tensor::activation::log_softmax(logits.clone(), 1);
+    let of_label = log_probabilities.gather(1, batch.labels.clone().unsqueeze_dim(1));
+    let losses: Tensor<1> = of_label.squeeze_dim::<1>(1).neg();
     let grads = GradientsParams::from_grads(losses.clone().mean().backward(), &model);
     learner.optimizer_step(grads);
     (losses.inner(), logits.inner(), batch.labels.inner())

@@ -9,9 +9,9 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, AutodiffBackend, Dispatch};
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 
-use super::{Kernels, cube, f32_output, runs_shaders};
+use super::{Kernels, f32_output};
 
 /// What is computed beside the shapes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,12 +52,6 @@ pub fn cross_entropy(logits: Tensor<2>, labels: Tensor<1, Int>, smoothing: f64) 
         sum: Tensor::from_dispatch(sum),
         correct: Tensor::from_dispatch(correct),
     }
-}
-
-/// Whether [`cross_entropy()`] and its gradient work for a spec on a device. One workgroup adds up the
-/// batch on a GPU: with ten classes it takes up to 490,000 images, with a thousand 4,800.
-pub fn runs_on(spec: &CrossEntropySpec, device: &Device) -> bool {
-    !runs_shaders(device) || cube::does_cross_entropy(spec)
 }
 
 pub(super) fn output(

@@ -20,7 +20,7 @@ pub mod gather_batch;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{
-    Autodiff, AutodiffBackend, Backend, Dispatch, DispatchDevice, backend_extension,
+    Autodiff, AutodiffBackend, Backend, BackendTypes, Dispatch, backend_extension,
 };
 use burn::tensor::{DType, Device, Int, Tensor};
 pub use weft_cpu::random;
@@ -221,12 +221,11 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     }
 }
 
-/// Whether a device runs the shaders; the others run the twins.
-fn runs_shaders(device: &Device) -> bool {
-    matches!(
-        device.clone().inner().as_dispatch(),
-        DispatchDevice::Cube(_)
-    )
+/// Whether a device is one of the two CPU backends.
+pub(crate) fn is_cpu(device: &Device) -> bool {
+    type Any = <Dispatch as BackendTypes>::Device;
+    let device = device.clone().inner();
+    matches!(device.as_dispatch(), Any::Flex(_) | Any::NdArray(_))
 }
 
 /// The metadata that fusion needs before a kernel runs.

@@ -3,17 +3,18 @@
 
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
-use burn::nn::{BatchNorm, Linear};
-use burn::tensor::Tensor;
+use burn::nn::{BatchNorm, Linear, PaddingConfig2d};
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::init::{Initialization, Initializer};
-use super::layers::{Activation, Padding, check_dropout, check_positive, dropout};
+use super::layers::{Activation, Padding, check_dropout, check_positive, dropout, dropout_spec};
 use super::memory::Layer;
 use super::size::{LayerSize, check_depth, check_weights};
 use super::{InputShape, InvalidModel, Mode};
+use crate::kernels::conv_block;
 
 /// Hyper-parameters of a CNN.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -278,11 +279,12 @@ impl BlockConfig {
 impl Cnn {
     /// `[batch, channel, height, width]` -> logits `[batch, class]`
     pub fn forward(&self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
-        let mut x = images;
+        let mut x = Features::ChannelsFirst(images);
         for (index, block) in self.blocks.iter().enumerate() {
-            x = block.forward(x, index, mode);
+            let next = self.blocks.get(index + 1);
+            x = block.forward(x, index, mode, next);
         }
-        let mut x: Tensor<2> = x.flatten(1, 3);
+        let mut x: Tensor<2> = x.channels_first().flatten(1, 3);
         for (index, layer) in self.dense.iter().enumerate() {
             x = self.dense_activation.forward(layer.forward(x));
             x = dropout(x, self.dense_dropout, self.blocks.len() + index, mode);
@@ -291,9 +293,73 @@ impl Cnn {
     }
 }
 
+/// What goes from block to block, in the layout in which it was made.
+enum Features {
+    /// `[batch, channel, height, width]`
+    ChannelsFirst(Tensor<4>),
+    /// `[batch, height, width, channel]`
+    ChannelsLast(Tensor<4>),
+}
+
+impl Features {
+    fn channels_first(self) -> Tensor<4> {
+        match self {
+            Self::ChannelsFirst(x) => x,
+            Self::ChannelsLast(x) => x.permute([0, 3, 1, 2]),
+        }
+    }
+
+    fn channels_last(self) -> Tensor<4> {
+        match self {
+            Self::ChannelsLast(x) => x,
+            Self::ChannelsFirst(x) => match x.dims() {
+                // Of one channel, the two are the same numbers.
+                [batch, 1, height, width] => x.reshape([batch, height, width, 1]),
+                _ => x.permute([0, 2, 3, 1]),
+            },
+        }
+    }
+
+    /// Images, rows, columns, channels.
+    fn dims(&self) -> [usize; 4] {
+        match self {
+            Self::ChannelsLast(x) => x.dims(),
+            Self::ChannelsFirst(x) => {
+                let [batch, channels, height, width] = x.dims();
+                [batch, height, width, channels]
+            }
+        }
+    }
+
+    fn device(&self) -> Device {
+        match self {
+            Self::ChannelsLast(x) | Self::ChannelsFirst(x) => x.device(),
+        }
+    }
+}
+
 impl Block {
-    /// `[batch, channel, height, width]` -> `[batch, filter, height', width']`
-    fn forward(&self, x: Tensor<4>, index: usize, mode: Mode) -> Tensor<4> {
+    /// `next` is the block that takes the output.
+    fn forward(&self, x: Features, index: usize, mode: Mode, next: Option<&Self>) -> Features {
+        if let Some(mut spec) = self.spec(&x, index, mode) {
+            spec.channels_first = !next.is_some_and(Self::is_fusable);
+            let bias = self.conv.bias.as_ref().map(|bias| bias.val());
+            if let Some(bias) = bias
+                && conv_block::runs_on(&spec, &x.device())
+            {
+                let weight = self.conv.weight.val();
+                let output = conv_block::conv_block(x.channels_last(), weight, bias, spec);
+                return match spec.channels_first {
+                    true => Features::ChannelsFirst(output),
+                    false => Features::ChannelsLast(output),
+                };
+            }
+        }
+        Features::ChannelsFirst(self.composed(x.channels_first(), index, mode))
+    }
+
+    /// One operation after the other: `[batch, channel, height, width]` -> `[batch, filter, height', width']`
+    fn composed(&self, x: Tensor<4>, index: usize, mode: Mode) -> Tensor<4> {
         let mut x = self.conv.forward(x);
         if let Some(norm) = &self.norm {
             x = norm.forward(x);
@@ -304,6 +370,33 @@ impl Block {
             x = max_pool2d(x, MaxPoolOptions::new(side).with_stride(side));
         }
         dropout(x, self.dropout, index, mode)
+    }
+
+    /// Whether one kernel does all of it, given a device that has it.
+    fn is_fusable(&self) -> bool {
+        self.norm.is_none() && self.activation.in_block().is_some()
+    }
+
+    fn spec(&self, x: &Features, index: usize, mode: Mode) -> Option<conv_block::Spec> {
+        let activation = self.activation.in_block().filter(|_| self.is_fusable())?;
+        let [batch, height, width, in_channels] = x.dims();
+        let [out_channels, _, kernel, _] = self.conv.weight.dims();
+        Some(conv_block::Spec {
+            batch,
+            height,
+            width,
+            in_channels,
+            out_channels,
+            kernel,
+            padding: match self.conv.padding {
+                PaddingConfig2d::Same => Padding::Same.zeros(kernel),
+                _ => 0,
+            },
+            pool: self.pool,
+            activation,
+            dropout: dropout_spec(self.dropout, index, mode).map(conv_block::dropout_of),
+            channels_first: true,
+        })
     }
 }
 
@@ -353,7 +446,7 @@ mod tests {
                 layer.weight as usize,
                 block.conv.weight.shape().num_elements()
             );
-            x = block.forward(x, index, Mode::Inference);
+            x = block.composed(x, index, Mode::Inference);
             assert!(x.shape().num_elements() <= n_elements(layer));
         }
         let mut x: Tensor<2> = x.flatten(1, 3);

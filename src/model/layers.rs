@@ -5,7 +5,7 @@ use burn::tensor::{Tensor, activation};
 use serde::{Deserialize, Serialize};
 
 use super::{InvalidModel, Mode};
-use crate::kernels::{self, DropoutSpec};
+use crate::kernels::{self, DropoutSpec, conv_block};
 
 /// The nonlinearity between layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +30,17 @@ impl Activation {
             Self::Tanh => "tanh",
             Self::Selu => "selu",
             Self::Gelu => "gelu",
+        }
+    }
+
+    /// As the kernel for a convolution block has it, if it does: it pools before the nonlinearity,
+    /// which is the same for what never falls.
+    pub(super) fn in_block(self) -> Option<conv_block::Activation> {
+        match self {
+            Self::Relu => Some(conv_block::Activation::Relu),
+            Self::Tanh => Some(conv_block::Activation::Tanh),
+            Self::Selu => Some(conv_block::Activation::Selu),
+            Self::Gelu => None,
         }
     }
 
@@ -97,16 +108,21 @@ pub(super) fn dropout<const D: usize>(
     layer: usize,
     mode: Mode,
 ) -> Tensor<D> {
+    match dropout_spec(probability, layer, mode) {
+        Some(spec) => kernels::dropout(x, spec),
+        None => x,
+    }
+}
+
+/// What is to be dropped, if anything is.
+pub(super) fn dropout_spec(probability: f64, layer: usize, mode: Mode) -> Option<DropoutSpec> {
     match mode {
-        Mode::Training { key } if probability > 0.0 => kernels::dropout(
-            x,
-            DropoutSpec {
-                key,
-                layer: layer as u32,
-                probability,
-            },
-        ),
-        _ => x,
+        Mode::Training { key } if probability > 0.0 => Some(DropoutSpec {
+            key,
+            layer: layer as u32,
+            probability,
+        }),
+        _ => None,
     }
 }
 

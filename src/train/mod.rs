@@ -1,5 +1,6 @@
 //! Training: assembles burn-train's `SupervisedTraining` from our parts.
 
+mod adam;
 pub mod checkpoint;
 mod dashboard;
 pub mod early_stopping;

@@ -3,12 +3,11 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
-use burn::optim::{
-    AdamConfig as BurnAdam, AdamWConfig as BurnAdamW, GradientsParams, ModuleOptimizer,
-    SgdConfig as BurnSgd,
-};
+use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig as BurnSgd};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
+
+use super::adam::{Decay, FusedAdam};
 
 /// The `[optimizer]` section.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -115,20 +114,17 @@ impl OptimizerConfig {
                     .with_weight_decay(decay(config.weight_decay))
                     .init()
             }
-            Self::Adam(config) => BurnAdam::new()
-                .with_beta_1(config.beta_1 as f32)
-                .with_beta_2(config.beta_2 as f32)
-                .with_epsilon(config.epsilon as f32)
-                .with_weight_decay(decay(config.weight_decay))
-                .init(),
-            Self::AdamW(config) => BurnAdamW::new()
-                .with_beta_1(config.beta_1 as f32)
-                .with_beta_2(config.beta_2 as f32)
-                .with_epsilon(config.epsilon as f32)
-                .with_weight_decay(config.weight_decay as f32)
-                .init(),
+            Self::Adam(config) => fused_adam(config, Decay::Penalty),
+            Self::AdamW(config) => fused_adam(config, Decay::Decoupled),
         }
     }
+}
+
+fn fused_adam(config: &AdamConfig, decay: Decay) -> ModuleOptimizer {
+    ModuleOptimizer::from(FusedAdam {
+        config: config.clone(),
+        decay,
+    })
 }
 
 /// Scales all gradients by one number so that their joint L2 norm is at most `max_norm` (Pascanu et

@@ -3,13 +3,13 @@
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::store::{ModuleRecord, RecordError};
-use burn::tensor::activation::log_softmax;
-use burn::tensor::{Bytes, Int, Tensor};
+use burn::tensor::Bytes;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
 use super::metrics::{StepOutput, Sums};
 use super::optimizer::clip_by_global_norm;
 use crate::data::loader::Batch;
+use crate::kernels::cross_entropy::cross_entropy;
 use crate::model::{Classifier, Mode};
 
 /// A model in training: the classifier, its loss, and how its gradients are clipped.
@@ -45,17 +45,14 @@ impl TrainStep for Trainee {
     fn step(&self, batch: Batch) -> TrainOutput<StepOutput> {
         let mode = Mode::Training { key: batch.key };
         let logits = self.classifier.forward(batch.images, mode);
-        let losses = cross_entropy(logits.clone(), batch.labels.clone(), self.label_smoothing);
-        let loss = losses.clone().mean();
-        let mut grads = GradientsParams::from_grads(loss.backward(), self);
+        let loss = cross_entropy(logits, batch.labels, self.label_smoothing);
+        let mut grads = GradientsParams::from_grads(loss.mean.backward(), self);
         if self.clip_norm > 0.0 {
             grads = clip_by_global_norm(self, grads, self.clip_norm);
         }
-        let loss_sum = losses.inner().sum();
-        let correct = n_correct(logits.inner(), batch.labels.inner());
         TrainOutput {
             grads,
-            item: Sums::new(loss_sum, correct, batch.n_images).into(),
+            item: Sums::new(loss.sum.inner(), loss.correct.inner(), batch.n_images).into(),
         }
     }
 }
@@ -66,29 +63,7 @@ impl InferenceStep for Trainee {
 
     fn step(&self, batch: Batch) -> StepOutput {
         let logits = self.classifier.forward(batch.images, Mode::Inference);
-        let losses = cross_entropy(logits.clone(), batch.labels.clone(), 0.0);
-        let correct = n_correct(logits, batch.labels);
-        Sums::new(losses.sum(), correct, batch.n_images).into()
+        let loss = cross_entropy(logits, batch.labels, 0.0);
+        Sums::new(loss.sum, loss.correct, batch.n_images).into()
     }
-}
-
-/// Cross-entropy of each image, `[batch]`. With label smoothing e (Szegedy et al., 2016) the target
-/// is 1 - e on the label plus e / n_classes on every class.
-pub fn cross_entropy(logits: Tensor<2>, labels: Tensor<1, Int>, smoothing: f64) -> Tensor<1> {
-    let log_probabilities = log_softmax(logits, 1);
-    let of_label = log_probabilities
-        .clone()
-        .gather(1, labels.unsqueeze_dim(1))
-        .squeeze_dim(1);
-    if smoothing == 0.0 {
-        return of_label.neg();
-    }
-    let of_all: Tensor<1> = log_probabilities.mean_dim(1).squeeze_dim(1);
-    of_label.mul_scalar(-(1.0 - smoothing)) - of_all.mul_scalar(smoothing)
-}
-
-/// How many images have their largest logit at their label, `[1]`.
-fn n_correct(logits: Tensor<2>, labels: Tensor<1, Int>) -> Tensor<1, Int> {
-    let predicted: Tensor<1, Int> = logits.argmax(1).squeeze_dim(1);
-    predicted.equal(labels).int().sum()
 }

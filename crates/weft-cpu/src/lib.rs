@@ -7,5 +7,7 @@
 
 pub mod adam;
 pub mod conv_block;
+pub mod dropout_mask;
+pub mod gather_batch;
 pub mod random;
 pub mod simd;

@@ -35,11 +35,6 @@ pub(super) fn does_block(spec: &Spec) -> bool {
     conv_block::fits(spec)
 }
 
-/// Whether the shaders can do a loss.
-pub(super) fn does_cross_entropy(spec: &CrossEntropySpec) -> bool {
-    cross_entropy::fits(spec)
-}
-
 /// A shader. The value is the key under which it is kept once compiled: it holds all that its text
 /// depends on.
 trait Program: Clone + Debug + Eq + Hash + Send + Sync + 'static {

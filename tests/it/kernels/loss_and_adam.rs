@@ -68,6 +68,7 @@ fn the_loss_is_the_twins_on_every_device() {
         spec(128, 10, 0.0),
         spec(1000, 10, 0.1),
         spec(77, 103, 0.25),
+        spec(5000, 17, 0.0),
     ] {
         let (logits, labels) = batch(&spec);
         let indices = || labels.iter().map(|&label| label as usize);
@@ -75,7 +76,6 @@ fn the_loss_is_the_twins_on_every_device() {
         let grad_want = cross_entropy::grad_on_cpu(&logits, indices(), 2.5, &spec);
         let shape = [spec.n_images, spec.n_classes];
         for base in devices::all("the_loss_is_the_twins_on_every_device") {
-            assert!(cross_entropy::runs_on(&spec, &base));
             let device = base.autodiff();
             let input = tensor(&logits, shape, &device).require_grad();
             let targets = labels_on(&labels, DType::I32, &device);
@@ -89,16 +89,6 @@ fn the_loss_is_the_twins_on_every_device() {
             let grad = values(input.grad(&grads).unwrap());
             assert_close("gradient", &grad, &grad_want, 1e-4);
         }
-    }
-}
-
-#[test]
-fn a_loss_that_one_workgroup_cannot_do_is_refused() {
-    if let Some(device) = devices::gpu("a_loss_that_one_workgroup_cannot_do_is_refused") {
-        assert!(cross_entropy::runs_on(&spec(490_000, 10, 0.0), &device));
-        assert!(!cross_entropy::runs_on(&spec(500_000, 10, 0.0), &device));
-        assert!(cross_entropy::runs_on(&spec(4_800, 1000, 0.0), &device));
-        assert!(!cross_entropy::runs_on(&spec(5_200, 1000, 0.0), &device));
     }
 }
 
