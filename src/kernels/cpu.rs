@@ -10,7 +10,7 @@ use weft_cpu::simd::Instructions;
 use super::adam::AdamSpec;
 use super::cross_entropy::CrossEntropySpec;
 use super::{
-    DropoutSpec, GatherSpec, Kernels, conv_block, cross_entropy, dropout_mask, gather_batch,
+    DropoutSpec, GatherSpec, Kernels, conv_block, cross_entropy, dense, dropout_mask, gather_batch,
 };
 
 /// How a CPU backend's tensors lend their memory and are made of it.
@@ -169,6 +169,25 @@ macro_rules! kernels_on_host {
                 block_input_grad::<Self>([&weight, &output, &grad], &route, &spec)
             }
 
+            fn dense(
+                inputs: FloatTensor<Self>,
+                weight: FloatTensor<Self>,
+                bias: FloatTensor<Self>,
+                spec: dense::Spec,
+            ) -> FloatTensor<Self> {
+                layer::<Self>([&inputs, &weight, &bias], &spec)
+            }
+
+            fn dense_grad(
+                inputs: FloatTensor<Self>,
+                weight: FloatTensor<Self>,
+                outputs: FloatTensor<Self>,
+                grad: FloatTensor<Self>,
+                spec: dense::Spec,
+            ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+                layer_grad::<Self>([&inputs, &weight, &outputs, &grad], &spec)
+            }
+
             fn cross_entropy(
                 logits: FloatTensor<Self>,
                 labels: IntTensor<Self>,
@@ -288,6 +307,47 @@ fn block_input_grad<B: Host>(
         });
     });
     B::float_tensor(images_grad, conv_block::images_shape(spec))
+}
+
+fn layer<B: Host>(
+    [inputs, weight, bias]: [&FloatTensor<B>; 3],
+    spec: &dense::Spec,
+) -> FloatTensor<B> {
+    let mut outputs = vec![0f32; spec.batch * spec.outputs];
+    B::with_f32(inputs, |inputs| {
+        B::with_f32(weight, |weight| {
+            B::with_f32(bias, |bias| {
+                let instructions = Instructions::best();
+                weft_cpu::dense::forward(instructions, spec, inputs, weight, bias, &mut outputs);
+            });
+        });
+    });
+    B::float_tensor(outputs, [spec.batch, spec.outputs])
+}
+
+fn layer_grad<B: Host>(
+    [inputs, weight, outputs, grad]: [&FloatTensor<B>; 4],
+    spec: &dense::Spec,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    let grads = B::with_f32(inputs, |inputs| {
+        B::with_f32(weight, |weight| {
+            B::with_f32(outputs, |outputs| {
+                B::with_f32(grad, |grad| {
+                    let instructions = Instructions::best();
+                    weft_cpu::dense::backward(instructions, spec, inputs, weight, outputs, grad)
+                })
+            })
+        })
+    });
+    let inputs_shape = match spec.input_grad {
+        true => vec![spec.batch, spec.inputs],
+        false => vec![0],
+    };
+    (
+        B::float_tensor(grads.inputs, inputs_shape),
+        B::float_tensor(grads.weight, [spec.inputs, spec.outputs]),
+        B::float_tensor(grads.bias, [spec.outputs]),
+    )
 }
 
 fn loss<B: Host>(

@@ -102,6 +102,25 @@ impl Kernels for CubeBackend {
         unreachable!("not written yet")
     }
 
+    fn dense(
+        _inputs: FloatTensor<Self>,
+        _weight: FloatTensor<Self>,
+        _bias: FloatTensor<Self>,
+        _spec: super::dense::Spec,
+    ) -> FloatTensor<Self> {
+        unreachable!("not written yet")
+    }
+
+    fn dense_grad(
+        _inputs: FloatTensor<Self>,
+        _weight: FloatTensor<Self>,
+        _outputs: FloatTensor<Self>,
+        _grad: FloatTensor<Self>,
+        _spec: super::dense::Spec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        unreachable!("not written yet")
+    }
+
     fn cross_entropy(
         _logits: FloatTensor<Self>,
         _labels: IntTensor<Self>,
