@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 pub use crate::elementwise::{Activation, Dropout};
+use crate::memory::written;
 use crate::product::{Finish, Matrix, Plain, Size, product};
 use crate::simd::Instructions;
 
@@ -123,7 +124,6 @@ pub fn backward(
             *bias += grad;
         }
     }
-    let mut weight_grad = vec![0f32; weight.len()];
     let size = Size {
         rows: spec.inputs,
         columns: spec.outputs,
@@ -133,22 +133,13 @@ pub fn backward(
         Matrix::new(inputs, spec.inputs),
         Matrix::new(grad, spec.outputs),
     );
-    product(
-        instructions,
-        size,
-        inputs.transposed(),
-        grad,
-        &Plain,
-        &mut weight_grad,
-    );
-    let mut inputs_grad = vec![
-        0f32;
-        if spec.input_grad {
-            spec.batch * spec.inputs
-        } else {
-            0
-        }
-    ];
+    // SAFETY (of both): a product writes each number before it reads it.
+    let weight_grad = unsafe {
+        written(weight.len(), |to| {
+            product(instructions, size, inputs.transposed(), grad, &Plain, to);
+        })
+    };
+    let mut inputs_grad = Vec::new();
     if spec.input_grad {
         let size = Size {
             rows: spec.batch,
@@ -156,7 +147,11 @@ pub fn backward(
             inner: spec.outputs,
         };
         let weight = Matrix::new(weight, spec.outputs).transposed();
-        product(instructions, size, grad, weight, &Plain, &mut inputs_grad);
+        inputs_grad = unsafe {
+            written(spec.batch * spec.inputs, |to| {
+                product(instructions, size, grad, weight, &Plain, to);
+            })
+        };
     }
     Gradients {
         inputs: inputs_grad,

@@ -11,6 +11,7 @@ pub mod dense;
 pub mod dropout_mask;
 pub mod elementwise;
 pub mod gather_batch;
+pub mod memory;
 mod product;
 pub mod random;
 pub mod simd;

@@ -86,6 +86,15 @@ pub(crate) fn product<F: Finish>(
         true => 1,
         false => size.rows.div_ceil(ROWS),
     };
+    // A left matrix that lies column by column would be read across its rows again for each panel.
+    let turned;
+    let left = match left.column {
+        1 => left,
+        _ => {
+            turned = turn(size, left);
+            Matrix::new(&turned, size.inner)
+        }
+    };
     let result = Shared(result.as_mut_ptr());
     (0..panels * slices).into_par_iter().for_each(|task| {
         let (panel, slice) = (task % panels, task / panels);
@@ -103,6 +112,22 @@ pub(crate) fn product<F: Finish>(
             finish.finish(row, column, numbers);
         });
     });
+}
+
+/// The left matrix, row by row.
+fn turn(size: Size, left: Matrix) -> Vec<f32> {
+    let mut turned = vec![0f32; size.rows * size.inner];
+    let rows = turned.par_chunks_mut(16 * size.inner).enumerate();
+    rows.for_each(|(slice, rows)| {
+        let first = slice * 16;
+        for k in 0..size.inner {
+            let at = first * left.row + k * left.column;
+            for (row, to) in rows.chunks_exact_mut(size.inner).enumerate() {
+                to[k] = left.numbers[at + row * left.row];
+            }
+        }
+    });
+    turned
 }
 
 /// The result, of which each task writes rows and columns of its own.
@@ -196,10 +221,14 @@ fn pack(task: &Task, start: usize, inner: usize, width: usize, block: usize, pac
         }
     } else {
         // Down the columns, which are contiguous where the rows are not.
-        for lane in 0..width {
-            let from = &numbers[(task.column + lane) * column + start * row..];
-            for k in 0..inner {
-                packed[k * block + lane] = from[k * row];
+        // A few rows at a time, so that what is written stays in the nearest cache.
+        for first in (0..inner).step_by(16) {
+            let rows = first..(first + 16).min(inner);
+            for lane in 0..width {
+                let from = &numbers[(task.column + lane) * column + start * row..];
+                for k in rows.clone() {
+                    packed[k * block + lane] = from[k * row];
+                }
             }
         }
     }
