@@ -2,7 +2,7 @@
 // CPU twin: src/kernels/dropout_mask.rs. One invocation writes one element.
 
 @group(0) @binding(0) var<storage, read_write> mask: array<f32>;
-@group(0) @binding(1) var<storage, read_write> spec: array<u32>;     // DropoutSpec::words()
+@group(0) @binding(1) var<storage, read> spec: array<u32>;           // DropoutSpec::words()
 
 @compute @workgroup_size(256, 1, 1)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {

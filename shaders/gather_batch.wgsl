@@ -5,7 +5,7 @@
 @group(0) @binding(1) var<storage, read_write> order: array<i32>;    // [position] -> image index
 @group(0) @binding(2) var<storage, read_write> table: array<i32>;    // [channel][byte] -> bits of its f32 value
 @group(0) @binding(3) var<storage, read_write> images: array<f32>;   // [batch, channel, height, width]
-@group(0) @binding(4) var<storage, read_write> spec: array<u32>;     // GatherSpec::words()
+@group(0) @binding(4) var<storage, read> spec: array<u32>;           // GatherSpec::words()
 
 @compute @workgroup_size(256, 1, 1)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {

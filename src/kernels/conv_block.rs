@@ -13,7 +13,7 @@ use burn::backend::{Autodiff, AutodiffBackend, Dispatch};
 use burn::tensor::{DType, Device, Tensor};
 pub use weft_cpu::conv_block::{Activation, Dropout, NO_ROUTE, Spec};
 
-use super::{DropoutSpec, Kernels, f32_output};
+use super::{DropoutSpec, Kernels, cube, f32_output, is_cpu};
 
 /// The block's output, as [`Spec::output_shape`] has it.
 ///
@@ -29,9 +29,13 @@ pub fn conv_block(images: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, spec: S
     Tensor::from_dispatch(output)
 }
 
-/// Whether a device has a kernel for this block; else burn's operations one after another serve.
+/// Whether [`conv_block()`] and its gradients work for a spec on a device. The CPU twins do all that is
+/// valid; the shaders do kernels up to 7 x 7 and pools up to 4 x 4, in any size that can be counted.
 pub fn runs_on(spec: &Spec, device: &Device) -> bool {
-    spec.is_valid() && super::is_cpu(device)
+    match is_cpu(device) {
+        true => spec.is_valid(),
+        false => cube::does_block(spec),
+    }
 }
 
 /// As the kernels take dropout.

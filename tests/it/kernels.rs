@@ -1,4 +1,8 @@
-//! Kernels against their CPU twins, on real images: the same bits on flex, ndarray and wgpu.
+//! Kernels against their CPU twins, on real images: the same bits on flex, ndarray and wgpu, or as close
+//! as sums in another order are.
+
+mod conv_block;
+mod loss_and_adam;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use weft::data::fashion_mnist::{self, Dataset, Lookup};
