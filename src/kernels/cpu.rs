@@ -5,12 +5,13 @@ use burn::backend::{Backend, Flex, NdArray, TensorMetadata};
 use burn::tensor::{DType, TensorData};
 use burn_flex::FlexTensor;
 use burn_ndarray::NdArrayTensor;
+use weft_cpu::memory::written;
 use weft_cpu::simd::Instructions;
 
 use super::adam::AdamSpec;
 use super::cross_entropy::CrossEntropySpec;
 use super::{
-    DropoutSpec, GatherSpec, Kernels, conv_block, cross_entropy, dropout_mask, gather_batch,
+    DropoutSpec, GatherSpec, Kernels, conv_block, cross_entropy, dense, dropout_mask, gather_batch,
 };
 
 /// How a CPU backend's tensors lend their memory and are made of it.
@@ -169,6 +170,25 @@ macro_rules! kernels_on_host {
                 block_input_grad::<Self>([&weight, &output, &grad], &route, &spec)
             }
 
+            fn dense(
+                inputs: FloatTensor<Self>,
+                weight: FloatTensor<Self>,
+                bias: FloatTensor<Self>,
+                spec: dense::Spec,
+            ) -> FloatTensor<Self> {
+                layer::<Self>([&inputs, &weight, &bias], &spec)
+            }
+
+            fn dense_grad(
+                inputs: FloatTensor<Self>,
+                weight: FloatTensor<Self>,
+                outputs: FloatTensor<Self>,
+                grad: FloatTensor<Self>,
+                spec: dense::Spec,
+            ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+                layer_grad::<Self>([&inputs, &weight, &outputs, &grad], &spec)
+            }
+
             fn cross_entropy(
                 logits: FloatTensor<Self>,
                 labels: IntTensor<Self>,
@@ -209,23 +229,23 @@ fn block<B: Host>(
     spec: &conv_block::Spec,
 ) -> (FloatTensor<B>, IntTensor<B>) {
     let len = spec.batch * spec.output_len();
-    let (mut output, mut route) = (vec![0f32; len], vec![0u8; len]);
-    B::with_f32(images, |images| {
-        B::with_f32(weight, |weight| {
-            B::with_f32(bias, |bias| {
-                let instructions = Instructions::best();
-                weft_cpu::conv_block::forward(
-                    instructions,
-                    spec,
-                    images,
-                    weight,
-                    bias,
-                    &mut output,
-                    &mut route,
-                );
+    let (set, mut route) = (Instructions::best(), Vec::new());
+    // SAFETY: the forward pass writes each number of both, and reads none.
+    let output = unsafe {
+        written(len, |output| {
+            route = written(len, |route| {
+                B::with_f32(images, |images| {
+                    B::with_f32(weight, |weight| {
+                        B::with_f32(bias, |bias| {
+                            weft_cpu::conv_block::forward(
+                                set, spec, images, weight, bias, output, route,
+                            );
+                        });
+                    });
+                });
             });
-        });
-    });
+        })
+    };
     let shape = spec.output_shape();
     (B::float_tensor(output, shape), B::route(route, shape))
 }
@@ -269,25 +289,75 @@ fn block_input_grad<B: Host>(
     route: &IntTensor<B>,
     spec: &conv_block::Spec,
 ) -> FloatTensor<B> {
-    let mut images_grad = vec![0f32; spec.batch * spec.image_len()];
-    B::with_f32(weight, |weight| {
-        B::with_f32(output, |output| {
-            B::with_f32(grad, |grad| {
-                B::with_u8(route, |route| {
-                    weft_cpu::conv_block::input_grad(
-                        Instructions::best(),
-                        spec,
-                        weight,
-                        output,
-                        route,
-                        grad,
-                        &mut images_grad,
-                    );
+    let set = Instructions::best();
+    // SAFETY: the backward pass writes each number, and reads none.
+    let images_grad = unsafe {
+        written(spec.batch * spec.image_len(), |images_grad| {
+            B::with_f32(weight, |weight| {
+                B::with_f32(output, |output| {
+                    B::with_f32(grad, |grad| {
+                        B::with_u8(route, |route| {
+                            weft_cpu::conv_block::input_grad(
+                                set,
+                                spec,
+                                weight,
+                                output,
+                                route,
+                                grad,
+                                images_grad,
+                            );
+                        });
+                    });
                 });
             });
-        });
-    });
+        })
+    };
     B::float_tensor(images_grad, conv_block::images_shape(spec))
+}
+
+fn layer<B: Host>(
+    [inputs, weight, bias]: [&FloatTensor<B>; 3],
+    spec: &dense::Spec,
+) -> FloatTensor<B> {
+    let set = Instructions::best();
+    // SAFETY: the forward pass writes each number before it reads it.
+    let outputs = unsafe {
+        written(spec.batch * spec.outputs, |outputs| {
+            B::with_f32(inputs, |inputs| {
+                B::with_f32(weight, |weight| {
+                    B::with_f32(bias, |bias| {
+                        weft_cpu::dense::forward(set, spec, inputs, weight, bias, outputs);
+                    });
+                });
+            });
+        })
+    };
+    B::float_tensor(outputs, [spec.batch, spec.outputs])
+}
+
+fn layer_grad<B: Host>(
+    [inputs, weight, outputs, grad]: [&FloatTensor<B>; 4],
+    spec: &dense::Spec,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    let grads = B::with_f32(inputs, |inputs| {
+        B::with_f32(weight, |weight| {
+            B::with_f32(outputs, |outputs| {
+                B::with_f32(grad, |grad| {
+                    let instructions = Instructions::best();
+                    weft_cpu::dense::backward(instructions, spec, inputs, weight, outputs, grad)
+                })
+            })
+        })
+    });
+    let inputs_shape = match spec.input_grad {
+        true => vec![spec.batch, spec.inputs],
+        false => vec![0],
+    };
+    (
+        B::float_tensor(grads.inputs, inputs_shape),
+        B::float_tensor(grads.weight, [spec.inputs, spec.outputs]),
+        B::float_tensor(grads.bias, [spec.outputs]),
+    )
 }
 
 fn loss<B: Host>(
@@ -336,14 +406,18 @@ fn adam<B: Host>(
 ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
     let shape = parameter.shape().to_vec();
     let [mut first, mut second] = moments.map(B::into_f32);
-    let mut updated = vec![0f32; first.len()];
-    B::with_f32(parameter, |parameter| {
-        B::with_f32(grad, |grad| {
-            let moments = [&mut first[..], &mut second[..]];
-            let instructions = Instructions::best();
-            weft_cpu::adam::step(instructions, spec, parameter, grad, moments, &mut updated);
-        });
-    });
+    let set = Instructions::best();
+    // SAFETY: the step writes each number, and reads none.
+    let updated = unsafe {
+        written(first.len(), |updated| {
+            B::with_f32(parameter, |parameter| {
+                B::with_f32(grad, |grad| {
+                    let moments = [&mut first[..], &mut second[..]];
+                    weft_cpu::adam::step(set, spec, parameter, grad, moments, updated);
+                });
+            });
+        })
+    };
     let tensor = |values| B::float_tensor(values, shape.clone());
     (tensor(updated), tensor(first), tensor(second))
 }

@@ -14,6 +14,7 @@ pub mod conv_block;
 mod cpu;
 pub mod cross_entropy;
 mod cube;
+pub mod dense;
 pub mod dropout_mask;
 pub mod gather_batch;
 
@@ -75,6 +76,25 @@ pub trait Kernels: Backend {
         grad: FloatTensor<Self>,
         spec: conv_block::Spec,
     ) -> FloatTensor<Self>;
+
+    /// See [`dense()`](dense::dense).
+    #[fusion(meta = dense::output)]
+    fn dense(
+        inputs: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        spec: dense::Spec,
+    ) -> FloatTensor<Self>;
+
+    /// The gradients of a layer's inputs (empty if nobody wants it), weights and bias.
+    #[fusion(meta = dense::grad_output)]
+    fn dense_grad(
+        inputs: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        outputs: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        spec: dense::Spec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// See [`cross_entropy()`](cross_entropy::cross_entropy). Gives the mean of the losses, their sum, and
     /// how many were right, `[1]` each.
@@ -180,6 +200,34 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         let [weight, output, grad] = [weight, output, grad].map(<Self as AutodiffBackend>::inner);
         let images = B::conv_block_input_grad(weight, output, route, grad, spec);
         <Self as AutodiffBackend>::from_inner(images)
+    }
+
+    fn dense(
+        inputs: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        spec: dense::Spec,
+    ) -> FloatTensor<Self> {
+        dense::with_gradient::<B, C>(inputs, weight, bias, spec)
+    }
+
+    fn dense_grad(
+        inputs: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        outputs: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        spec: dense::Spec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let inner = <Self as AutodiffBackend>::inner;
+        let (inputs, weight, bias) = B::dense_grad(
+            inner(inputs),
+            inner(weight),
+            inner(outputs),
+            inner(grad),
+            spec,
+        );
+        let constant = <Self as AutodiffBackend>::from_inner;
+        (constant(inputs), constant(weight), constant(bias))
     }
 
     fn cross_entropy(

@@ -10,7 +10,9 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::init::{Initialization, Initializer};
-use super::layers::{Activation, Padding, check_dropout, check_positive, dropout, dropout_spec};
+use super::layers::{
+    Activation, Padding, check_dropout, check_positive, dense, dropout, dropout_spec,
+};
 use super::memory::Layer;
 use super::size::{LayerSize, check_depth, check_weights};
 use super::{InputShape, InvalidModel, Mode};
@@ -286,10 +288,11 @@ impl Cnn {
         }
         let mut x: Tensor<2> = x.channels_first().flatten(1, 3);
         for (index, layer) in self.dense.iter().enumerate() {
-            x = self.dense_activation.forward(layer.forward(x));
-            x = dropout(x, self.dense_dropout, self.blocks.len() + index, mode);
+            let index = self.blocks.len() + index;
+            let dropout = || dropout_spec(self.dense_dropout, index, mode);
+            x = dense(layer, x, Some(self.dense_activation), dropout);
         }
-        self.output.forward(x)
+        dense(&self.output, x, None, || None)
     }
 }
 

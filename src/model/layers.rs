@@ -1,6 +1,6 @@
 //! What several architectures share: activations, padding, dropout.
 
-use burn::nn::PaddingConfig2d;
+use burn::nn::{Linear, PaddingConfig2d};
 use burn::tensor::{Tensor, activation};
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +98,44 @@ impl Padding {
             Self::Same => Some(side),
             Self::Valid => (side + 1).checked_sub(kernel).filter(|&side| side > 0),
         }
+    }
+}
+
+/// A fully connected layer: `[batch, input]` -> `[batch, unit]`, through its activation (none for an
+/// output layer) and dropout. One kernel where the device has it.
+pub(super) fn dense(
+    layer: &Linear,
+    x: Tensor<2>,
+    activation: Option<Activation>,
+    dropout: impl FnOnce() -> Option<DropoutSpec>,
+) -> Tensor<2> {
+    let in_kernel = match activation {
+        None => Some(conv_block::Activation::Identity),
+        Some(activation) => activation.in_block(),
+    };
+    let bias = layer.bias.as_ref().map(|bias| bias.val());
+    if let (Some(in_kernel), Some(bias)) = (in_kernel, bias)
+        && kernels::dense::runs_on(&x.device())
+    {
+        let ([batch, inputs], [_, outputs]) = (x.dims(), layer.weight.dims());
+        let spec = kernels::dense::Spec {
+            batch,
+            inputs,
+            outputs,
+            activation: in_kernel,
+            dropout: dropout().map(conv_block::dropout_of),
+            input_grad: true,
+        };
+        return kernels::dense::dense(x, layer.weight.val(), bias, spec);
+    }
+    let x = layer.forward(x);
+    let x = match activation {
+        None => x,
+        Some(activation) => activation.forward(x),
+    };
+    match dropout() {
+        Some(spec) => kernels::dropout(x, spec),
+        None => x,
     }
 }
 

@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::init::{Initialization, Initializer};
-use super::layers::{Activation, check_dropout, check_positive, dropout};
+use super::layers::{Activation, check_dropout, check_positive, dense, dropout, dropout_spec};
 use super::memory::Layer;
 use super::size::{LayerSize, check_depth, check_weights};
 use super::{InputShape, InvalidModel, Mode};
@@ -115,13 +115,15 @@ impl Mlp {
     pub fn forward(&self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
         let mut x: Tensor<2> = images.flatten(1, 3);
         for (index, layer) in self.hidden.iter().enumerate() {
-            x = layer.forward(x);
             if let Some(norm) = self.norms.get(index) {
-                x = norm.forward(x);
+                x = norm.forward(dense(layer, x, None, || None));
+                x = dropout(self.activation.forward(x), self.dropout, index, mode);
+            } else {
+                let dropout = || dropout_spec(self.dropout, index, mode);
+                x = dense(layer, x, Some(self.activation), dropout);
             }
-            x = dropout(self.activation.forward(x), self.dropout, index, mode);
         }
-        self.output.forward(x)
+        dense(&self.output, x, None, || None)
     }
 }
 

@@ -6,6 +6,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::init::{Initialization, Initializer};
+use super::layers::dense;
 use super::memory::Layer;
 use super::size::{LayerSize, check_weights};
 use super::{InputShape, InvalidModel};
@@ -48,6 +49,6 @@ impl SoftmaxRegressionConfig {
 impl SoftmaxRegression {
     /// `[batch, channel, height, width]` -> logits `[batch, class]`
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        self.output.forward(images.flatten(1, 3))
+        dense(&self.output, images.flatten(1, 3), None, || None)
     }
 }

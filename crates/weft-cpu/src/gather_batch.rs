@@ -133,6 +133,7 @@ pub fn on_cpu(packed: &[i32], order: &[i32], table: &[i32], spec: &GatherSpec) -
     let mut images = vec![0f32; spec.n_images as usize * n_values];
     images
         .par_chunks_mut(n_values)
+        .with_min_len(8)
         .zip(&order[spec.first as usize..])
         .for_each(|(output, &image_index)| {
             let image = &packed[image_index as usize * words..][..words];

@@ -7,7 +7,11 @@
 
 pub mod adam;
 pub mod conv_block;
+pub mod dense;
 pub mod dropout_mask;
+pub mod elementwise;
 pub mod gather_batch;
+pub mod memory;
+mod product;
 pub mod random;
 pub mod simd;

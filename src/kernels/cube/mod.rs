@@ -132,6 +132,25 @@ impl Kernels for CubeBackend {
         conv_block::input_grad(weight, output, route, grad, &spec)
     }
 
+    fn dense(
+        _inputs: FloatTensor<Self>,
+        _weight: FloatTensor<Self>,
+        _bias: FloatTensor<Self>,
+        _spec: super::dense::Spec,
+    ) -> FloatTensor<Self> {
+        unreachable!("`dense::runs_on` says no: burn's operations serve")
+    }
+
+    fn dense_grad(
+        _inputs: FloatTensor<Self>,
+        _weight: FloatTensor<Self>,
+        _outputs: FloatTensor<Self>,
+        _grad: FloatTensor<Self>,
+        _spec: super::dense::Spec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        unreachable!("`dense::runs_on` says no: burn's operations serve")
+    }
+
     fn cross_entropy(
         logits: FloatTensor<Self>,
         labels: IntTensor<Self>,
