@@ -3,6 +3,7 @@
 mod adam;
 mod conv_block;
 mod cross_entropy;
+mod machine;
 mod template;
 
 use std::fmt::Debug;
@@ -19,6 +20,8 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::template::{KernelSource, SourceKernel, SourceTemplate};
 use burn_cubecl::tensor::CubeTensor;
 use burn_wgpu::CubeDim;
+
+pub use machine::Machine;
 
 use super::adam::AdamSpec;
 use super::conv_block::Spec;
