@@ -1,6 +1,10 @@
 //! What `weft bench` measures, and what it hands to other programs to measure themselves by.
 
 pub mod export;
+pub mod measure;
+mod memory;
+pub mod record;
+pub mod start;
 pub mod turns;
 
 use std::path::Path;

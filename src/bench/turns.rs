@@ -5,19 +5,18 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::experiment::{Experiment, SplitName};
-use crate::train::metrics::mean_loss;
 use crate::train::steps::{StepData, Steps};
 
 /// The steps of an experiment, from its initial weights on.
 pub struct Turns<'a> {
-    steps: Steps<'a>,
+    pub(super) steps: Steps<'a>,
     n_steps: usize,
 }
 
 /// One turn.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn {
-    /// Of the wall clock.
+    /// Of the wall clock, until the device has done its work; the loss is read back after that.
     pub ms_per_step: f64,
     /// Mean over its images.
     pub loss: f64,
@@ -28,7 +27,7 @@ pub struct Turn {
 pub struct WarmUp {
     /// Mean loss of each step.
     pub losses: Vec<f64>,
-    /// Of the wall clock.
+    /// Of the wall clock, until the losses are read back.
     pub seconds: f64,
 }
 
@@ -53,7 +52,8 @@ impl<'a> Turns<'a> {
     /// The turn before the first one that counts.
     pub fn warm_up(&mut self) -> Result<WarmUp> {
         let started = Instant::now();
-        let losses = self.steps.run_for_losses(self.n_steps)?;
+        self.steps.run(self.n_steps)?;
+        let losses = self.steps.losses()?;
         let seconds = started.elapsed().as_secs_f64();
         Ok(WarmUp { losses, seconds })
     }
@@ -61,11 +61,11 @@ impl<'a> Turns<'a> {
     /// The next turn.
     pub fn turn(&mut self) -> Result<Turn> {
         let started = Instant::now();
-        let totals = self.steps.run(self.n_steps)?;
+        self.steps.run(self.n_steps)?;
         let ms = started.elapsed().as_secs_f64() * 1e3;
         Ok(Turn {
             ms_per_step: ms / self.n_steps as f64,
-            loss: mean_loss(&totals),
+            loss: self.steps.mean_loss()?,
         })
     }
 }

@@ -43,20 +43,52 @@ impl TrainStep for Trainee {
     type Output = StepOutput;
 
     fn step(&self, batch: Batch) -> TrainOutput<StepOutput> {
+        let forward = self.forward(batch);
+        let grads = self.backward(&forward);
+        let item = forward.sums();
+        TrainOutput { grads, item }
+    }
+}
+
+/// What a forward pass of training gives.
+pub(super) struct Forward {
+    /// `[batch, class]`
+    logits: Tensor<2>,
+    /// `[batch]`
+    losses: Tensor<1>,
+    labels: Tensor<1, Int>,
+    n_images: usize,
+}
+
+/// The parts of a step, in their order.
+impl Trainee {
+    pub(super) fn forward(&self, batch: Batch) -> Forward {
         let mode = Mode::Training { key: batch.key };
         let logits = self.classifier.forward(batch.images, mode);
         let losses = cross_entropy(logits.clone(), batch.labels.clone(), self.label_smoothing);
-        let loss = losses.clone().mean();
-        let mut grads = GradientsParams::from_grads(loss.backward(), self);
-        if self.clip_norm > 0.0 {
-            grads = clip_by_global_norm(self, grads, self.clip_norm);
+        Forward {
+            logits,
+            losses,
+            labels: batch.labels,
+            n_images: batch.n_images,
         }
-        let loss_sum = losses.inner().sum();
-        let correct = n_correct(logits.inner(), batch.labels.inner());
-        TrainOutput {
-            grads,
-            item: Sums::new(loss_sum, correct, batch.n_images).into(),
+    }
+
+    pub(super) fn backward(&self, forward: &Forward) -> GradientsParams {
+        let loss = forward.losses.clone().mean();
+        let grads = GradientsParams::from_grads(loss.backward(), self);
+        match self.clip_norm > 0.0 {
+            true => clip_by_global_norm(self, grads, self.clip_norm),
+            false => grads,
         }
+    }
+}
+
+impl Forward {
+    pub(super) fn sums(self) -> StepOutput {
+        let loss_sum = self.losses.inner().sum();
+        let correct = n_correct(self.logits.inner(), self.labels.inner());
+        Sums::new(loss_sum, correct, self.n_images).into()
     }
 }
 

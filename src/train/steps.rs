@@ -1,13 +1,17 @@
 //! A training's steps, one by one. The epoch loop is made of the same functions and adds what lies
-//! between the steps: checkpoints, validation, what a person sees. `weft bench` takes them bare.
+//! between the steps: checkpoints, validation, what a person sees. `weft bench` takes them bare, or in
+//! parts.
 
-use anyhow::{Context, Error, Result, anyhow};
+use std::time::Instant;
+
+use anyhow::{Context, Error, Result, bail};
 use burn::data::dataloader::{DataLoader, DataLoaderIterator};
 use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
+use burn::module::Module;
 use burn::tensor::Device;
 use burn::train::Learner;
 
-use super::metrics::{ReadError, Sums};
+use super::metrics::{ReadError, Sums, mean_loss};
 use super::schedule::{RateFactor, Schedule};
 use super::step::Trainee;
 use crate::config::ExperimentConfig;
@@ -55,6 +59,53 @@ pub(super) fn advance(learner: &mut Learner<Trainee>, batch: Batch, sums: &mut S
     step.item.add_to(sums);
 }
 
+/// The same in parts, each of which is timed until the device is done with it: seconds of forward,
+/// backward, optimizer, metrics. The sum is longer than a step: the host waits where it would go on,
+/// and a GPU fuses nothing across the parts.
+fn advance_in_phases(
+    learner: &mut Learner<Trainee>,
+    batch: Batch,
+    sums: &mut Sums,
+    clock: &mut Clock,
+) -> Result<[f64; 4]> {
+    let model = learner.model();
+    let pass = model.forward(batch);
+    let forward = clock.lap()?;
+    let grads = model.backward(&pass);
+    // Nobody else has the weights when the optimizer changes them, as in a whole step.
+    drop(model);
+    let backward = clock.lap()?;
+    learner.lr_step();
+    learner.optimizer_step(grads);
+    let optimizer = clock.lap()?;
+    pass.sums().add_to(sums);
+    Ok([forward, backward, optimizer, clock.lap()?])
+}
+
+/// Tells how long the device took since it was last asked.
+struct Clock {
+    device: Device,
+    since: Instant,
+}
+
+impl Clock {
+    fn start(device: &Device) -> Result<Self> {
+        device.sync().context("waiting for the device")?;
+        Ok(Self {
+            device: device.clone(),
+            since: Instant::now(),
+        })
+    }
+
+    fn lap(&mut self) -> Result<f64> {
+        self.device.sync().context("waiting for the device")?;
+        let now = Instant::now();
+        let seconds = now.duration_since(self.since).as_secs_f64();
+        self.since = now;
+        Ok(seconds)
+    }
+}
+
 /// The batches of a training from its first epoch on, on the device.
 pub struct StepData {
     loader: ResidentLoader,
@@ -91,7 +142,7 @@ pub struct Steps<'a> {
     epoch: u64,
     /// Steps taken.
     n_done: u64,
-    /// Over the steps since somebody began to sum up.
+    /// Over the last run.
     sums: Sums,
     device: Device,
 }
@@ -127,46 +178,62 @@ impl<'a> Steps<'a> {
         Ok(())
     }
 
-    /// Takes so many steps and reads the sums over them back. The device then has nothing left to do.
-    pub fn run(&mut self, n_steps: usize) -> Result<EpochTotals> {
-        self.begin();
+    /// Takes so many steps. Nothing is read back; the device then has nothing left to do.
+    pub fn run(&mut self, n_steps: usize) -> Result<()> {
+        self.sums = Sums::of(&EpochTotals::default(), &self.device);
         for _ in 0..n_steps {
             self.advance()?;
         }
-        let totals = self.read()?;
-        self.finish()?;
-        Ok(totals)
+        self.finish()
     }
 
-    /// The same, and gives the mean loss of each of the steps, read back at the end.
-    pub fn run_for_losses(&mut self, n_steps: usize) -> Result<Vec<f64>> {
-        self.begin();
-        for _ in 0..n_steps {
-            self.advance()?;
+    /// The mean loss over the last [`run`](Self::run).
+    ///
+    /// # Errors
+    /// When it is NaN or infinite, or the device failed.
+    pub fn mean_loss(&mut self) -> Result<f64> {
+        let totals = self.sums.read();
+        failure::check()?;
+        match totals {
+            Ok(totals) => Ok(mean_loss(&totals)),
+            Err(ReadError::NotFinite { value, steps_since }) => bail!(
+                "the loss is {value} at step {}: such a training is not measured\n\
+                 hint: use a smaller optimizer.learning_rate, or train.clip_norm = 1.0",
+                self.n_done - steps_since
+            ),
+            Err(error) => Err(Error::from(error).context("reading the loss")),
         }
+    }
+
+    /// The mean loss of each step of the last [`run`](Self::run), before anything else is read of it.
+    ///
+    /// # Errors
+    /// As [`mean_loss`](Self::mean_loss).
+    pub fn losses(&mut self) -> Result<Vec<f64>> {
         let sums = self.sums.losses();
-        self.read()?;
-        self.finish()?;
+        self.mean_loss()?;
         let n_images = self.data.batch_size as f64;
         let losses = sums?.into_iter().map(|sum| f64::from(sum) / n_images);
         Ok(losses.collect())
     }
 
-    fn begin(&mut self) {
-        self.sums = Sums::of(&EpochTotals::default(), &self.device);
+    /// Takes the next step in parts: milliseconds of data, forward, backward, optimizer, metrics, each
+    /// until the device is done with it.
+    pub fn advance_in_phases(&mut self) -> Result<[f64; 5]> {
+        let mut clock = Clock::start(&self.device)?;
+        let batch = self.next_batch()?;
+        let data = clock.lap()?;
+        let rest = advance_in_phases(&mut self.learner, batch, &mut self.sums, &mut clock)?;
+        self.n_done += 1;
+        failure::check()?;
+        let [forward, backward, optimizer, metrics] = rest;
+        let seconds = [data, forward, backward, optimizer, metrics];
+        Ok(seconds.map(|seconds| seconds * 1e3))
     }
 
-    fn read(&mut self) -> Result<EpochTotals> {
-        let totals = self.sums.read();
-        failure::check()?;
-        totals.map_err(|error| match error {
-            ReadError::NotFinite { value, steps_since } => anyhow!(
-                "the loss is {value} at step {}: such a training is not measured\n\
-                 hint: use a smaller optimizer.learning_rate, or train.clip_norm = 1.0",
-                self.n_done - steps_since
-            ),
-            error => Error::from(error).context("reading the loss"),
-        })
+    /// The model as it is now, for the forward pass alone.
+    pub fn inference_model(&self) -> Trainee {
+        self.learner.model().valid()
     }
 
     /// Waits until the device has done all it was given.

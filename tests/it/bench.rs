@@ -1,6 +1,7 @@
 //! `weft bench`: what it exports is what a training begins with, the losses that it hands to other
 //! programs are those of a training's first steps, and its errors say what to do.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -307,4 +308,190 @@ fn errors_say_what_and_what_to_do() {
     error: the loss is NaN at step 2: such a training is not measured
     hint: use a smaller optimizer.learning_rate, or train.clip_norm = 1.0
     ");
+}
+
+/// Every key of a document by its path, such as `benchmarks[].step.median_ms`.
+fn paths(value: &Value, path: &str, into: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let dot = if path.is_empty() { "" } else { "." };
+                paths(value, &format!("{path}{dot}{name}"), into);
+            }
+        }
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            for item in items {
+                paths(item, &format!("{path}[]"), into);
+            }
+        }
+        _ => {
+            into.insert(path.to_owned());
+        }
+    }
+}
+
+fn document(folder: &Path, args: &[&str]) -> Value {
+    let output = bench(folder, args, "");
+    assert!(output.status.success(), "{}", stderr(&output));
+    serde_json::from_str(&stdout(&output)).unwrap()
+}
+
+fn number(value: &Value, path: &str) -> f64 {
+    let pointer = format!("/{}", path.replace('.', "/"));
+    let found = value.pointer(&pointer).and_then(Value::as_f64);
+    found.unwrap_or_else(|| panic!("no number at {path}: {value}"))
+}
+
+/// What holds for every benchmark, whatever the machine.
+fn is_sane(of: &Value) {
+    let number = |path: &str| number(of, path);
+    let close = |a: f64, b: f64| assert!((a - b).abs() <= 1e-9 * b.abs(), "{a} is not {b}: {of}");
+    for timing in ["step", "inference.pass"] {
+        let part = |name: &str| number(&format!("{timing}.{name}"));
+        assert!(
+            0.0 < part("min_ms") && part("min_ms") <= part("median_ms"),
+            "{of}"
+        );
+        assert!(part("median_ms") <= part("max_ms"), "{of}");
+    }
+    let turns = of["step"]["all_ms"].as_array().unwrap();
+    assert_eq!(turns.len() as f64, number("repeats"));
+    assert_eq!(
+        of["losses"].as_array().unwrap().len() as f64,
+        number("steps")
+    );
+    close(
+        number("images_per_second"),
+        number("batch") / number("step.median_ms") * 1e3,
+    );
+    let passes = number("inference.batch") / number("inference.pass.median_ms");
+    close(number("inference.images_per_second"), passes * 1e3);
+
+    let parts = ["data", "forward", "backward", "optimizer", "metrics"];
+    let sum_of = |what: &str| -> f64 {
+        let of_part = parts
+            .iter()
+            .map(|part| number(&format!("phases.{part}.{what}")));
+        of_part.sum()
+    };
+    close(sum_of("share"), 1.0);
+    close(sum_of("ms"), number("phases.sum_ms"));
+
+    let rate = number("arithmetic.flops_per_step") / number("step.median_ms") * 1e3;
+    close(number("arithmetic.flops_per_second"), rate);
+    let share = rate / number("arithmetic.peak_flops_per_second");
+    close(number("arithmetic.share_of_peak"), share);
+    assert!(share > 0.0, "{of}");
+    if cfg!(target_os = "linux") {
+        assert!(number("memory.process_peak_bytes") > 1e6, "{of}");
+    }
+}
+
+#[test]
+fn the_document_is_sane_and_has_the_documented_fields_on_flex() {
+    let folder = with_config(SOFTMAX);
+    fs::write(folder.path().join("cnn.toml"), CNN).unwrap();
+    let sizes = [
+        "--device",
+        "cpu",
+        "--steps",
+        "3",
+        "--repeats",
+        "4",
+        "--json",
+    ];
+    let args = [&["it.toml", "cnn.toml"][..], &sizes].concat();
+    let document = document(folder.path(), &args);
+    assert_eq!(document["schema"], 1);
+    let [line, cnn] = document["benchmarks"].as_array().unwrap().as_slice() else {
+        panic!("two configs, two benchmarks: {document}");
+    };
+    for benchmark in [line, cnn] {
+        is_sane(benchmark);
+        assert_eq!(
+            (&benchmark["backend"], &benchmark["batch"]),
+            (&"cpu".into(), &16.into())
+        );
+        assert!(
+            benchmark["launches"].is_null() && benchmark["memory"]["device_in_use_bytes"].is_null()
+        );
+        for start in ["cold", "warm"] {
+            let seconds = |part: &str| number(benchmark, &format!("start.{start}.{part}"));
+            assert!(seconds("warm_up_seconds") <= seconds("first_step_seconds"));
+            assert!(seconds("first_step_seconds") < seconds("seconds"));
+        }
+    }
+    // Forward, and backward without the gradient by the images: 784 x 10 multiply-adds each.
+    assert_eq!(line["arithmetic"]["flops_per_step"], 16 * 2 * 2 * 7840);
+    assert_eq!(line["image"], serde_json::json!([1, 28, 28]));
+
+    let documented = include_str!("../../docs/benchmark.md");
+    let mut found = BTreeSet::new();
+    paths(&document, "", &mut found);
+    assert!(found.len() > 40, "{found:?}");
+    for path in found {
+        let mut names = path.split('.');
+        let is_missing = |name: &str| {
+            let name = name.trim_end_matches("[]");
+            !documented.contains(&format!("`{name}")) && !documented.contains(&format!(".{name}`"))
+        };
+        let missing = names.find(|name| is_missing(name));
+        assert_eq!(missing, None, "{path} is not in docs/benchmark.md");
+    }
+}
+
+#[test]
+fn the_document_is_sane_on_wgpu() {
+    let Some(device) = devices::gpu_choice() else {
+        return devices::skip("the_document_is_sane_on_wgpu");
+    };
+    let folder = with_config(SOFTMAX);
+    let sizes = ["--steps", "2", "--repeats", "2", "--no-start", "--json"];
+    let args = [&["it.toml", "--device", &device][..], &sizes].concat();
+    let document = document(folder.path(), &args);
+    let benchmark = &document["benchmarks"][0];
+    is_sane(benchmark);
+    assert!(benchmark["start"].is_null());
+    let per_step = number(benchmark, "launches.per_step");
+    let kernels = benchmark["launches"]["kernels"].as_array().unwrap();
+    let sum: f64 = kernels
+        .iter()
+        .map(|kernel| number(kernel, "per_step"))
+        .sum();
+    assert!(
+        per_step >= 5.0 && (per_step - sum).abs() < 1e-9,
+        "{benchmark}"
+    );
+    let in_use = number(benchmark, "memory.device_in_use_bytes");
+    // The images of the training split alone take 784 bytes each.
+    assert!(in_use > 4000.0 * 784.0, "{benchmark}");
+    assert!(
+        in_use <= number(benchmark, "memory.device_reserved_bytes"),
+        "{benchmark}"
+    );
+}
+
+#[test]
+fn a_table_names_what_it_shows() {
+    let folder = with_config(SOFTMAX);
+    let sizes = ["--steps", "2", "--repeats", "1", "--no-start"];
+    let args = [&["it.toml", "it.toml", "--device", "cpu"][..], &sizes].concat();
+    let output = bench(folder.path(), &args, "");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = stdout(&output);
+    let names = [
+        "turns    1 of 2 steps of 16 images",
+        "step ",
+        "  forward ",
+        "  metrics ",
+        "inference ",
+        "arithmetic ",
+        "memory ",
+    ];
+    for name in names {
+        let n = text.matches(&format!("\n{name}")).count();
+        assert_eq!(n, 2, "{name:?} in {text}");
+    }
+    assert!(!text.contains("cold start"), "{text}");
+    assert!(text.contains("\nconfig  ms per step"), "{text}");
 }
