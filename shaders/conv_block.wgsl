@@ -1,7 +1,7 @@
 // Convolution, bias, max pool, activation and dropout in one pass; nothing as large as the convolution's
 // output is written. CPU twin: crates/weft-cpu/src/conv_block/forward.rs.
 //
-// An invocation computes four filters (a quad) of a tile of TILE x TILE pool windows: SIDE x SIDE
+// An invocation computes four filters (a quad) of a tile of TILE_Y x TILE_X pool windows: SIDE_Y x SIDE_X
 // positions of the convolution, in registers. QUADS neighbouring invocations have the same tile, so
 // that pixels are read once for all of them and the output is written in runs of filters. The weights
 // of CHUNK channels at a time lie in workgroup memory, [channel][tap][quad].
@@ -84,22 +84,27 @@ fn main(
     let tile_x = min(tile, BATCH * TILES - 1u) % TILES_X;
 
     // Where the rows and columns of the patch under the tile are in `images`.
-@unroll i PATCH
-    let y$i = i32(tile_y * SIDE + ${i}u) - i32(PADDING);
-    let x$i = i32(tile_x * SIDE + ${i}u) - i32(PADDING);
+@unroll i PATCH_Y
+    let y$i = i32(tile_y * SIDE_Y + ${i}u) - i32(PADDING);
 @if CLAMPED
     let row$i = (image * HEIGHT + u32(clamp(y$i, 0, i32(HEIGHT) - 1))) * WIDTH * ${CHANNELS / STEP}u;
-    let column$i = u32(clamp(x$i, 0, i32(WIDTH) - 1)) * ${CHANNELS / STEP}u;
     let row_inside$i = y$i >= 0 && y$i < i32(HEIGHT);
-    let column_inside$i = x$i >= 0 && x$i < i32(WIDTH);
 @else
     let row$i = (image * HEIGHT + u32(y$i)) * WIDTH * ${CHANNELS / STEP}u;
+@end
+@end
+@unroll i PATCH_X
+    let x$i = i32(tile_x * SIDE_X + ${i}u) - i32(PADDING);
+@if CLAMPED
+    let column$i = u32(clamp(x$i, 0, i32(WIDTH) - 1)) * ${CHANNELS / STEP}u;
+    let column_inside$i = x$i >= 0 && x$i < i32(WIDTH);
+@else
     let column$i = u32(x$i) * ${CHANNELS / STEP}u;
 @end
 @end
 
-@unroll y SIDE
-@unroll x SIDE
+@unroll y SIDE_Y
+@unroll x SIDE_X
     var sum$y_$x = vec4<f32>(0.0);
 @end
 @end
@@ -123,8 +128,8 @@ fn main(
         let count = min(CHUNK, CHANNELS - first);
         for (var c = 0u; c < count; c += STEP) {
             let channel = (first + c) / STEP;
-@unroll y PATCH
-@unroll x PATCH
+@unroll y PATCH_Y
+@unroll x PATCH_X
 @if PADDING > 0
             let p$y_$x = select(Pixel(), images[row$y + column$x + channel], row_inside$y && column_inside$x);
 @else
@@ -136,8 +141,8 @@ fn main(
 @unroll ky KERNEL
 @unroll kx KERNEL
             let w$v_$ky_$kx = taps[(c * AREA + ${v * AREA + ky * KERNEL + kx}u) * STRIDE + lane];
-@unroll y SIDE
-@unroll x SIDE
+@unroll y SIDE_Y
+@unroll x SIDE_X
 @if VECTOR
             sum$y_$x += p${y + ky}_${x + kx}[$v] * w$v_$ky_$kx;
 @else
@@ -151,11 +156,11 @@ fn main(
         }
     }
 
-@unroll ty TILE
-@unroll tx TILE
+@unroll ty TILE_Y
+@unroll tx TILE_X
     {
-        let window_y = tile_y * TILE + ${ty}u;
-        let window_x = tile_x * TILE + ${tx}u;
+        let window_y = tile_y * TILE_Y + ${ty}u;
+        let window_x = tile_x * TILE_X + ${tx}u;
         if exists && window_y < OUT_HEIGHT && window_x < OUT_WIDTH {
             var best = sum${ty * POOL}_${tx * POOL};
             var place = vec4<i32>(0);

@@ -1,82 +1,137 @@
 // The gradient of a convolution block's weights and bias, in parts: conv_block_weight_sum.wgsl adds them
 // up. CPU twin: crates/weft-cpu/src/conv_block/weight_grad.rs.
 //
-// An invocation has one filter, one channel and ROWS rows of the kernel, their sums in registers, and
-// walks through LENGTH pool windows of the batch; under each window only the position that won counts.
-// Neighbouring invocations have neighbouring channels, then filters, so that with 32 channels or more a
-// whole subgroup takes the same way. SUBS walks of a workgroup are added in a tree: the order is fixed.
+// An invocation has EACH filters, one channel and ROWS rows of the kernel, their sums in registers, and
+// walks through LENGTH pool windows of the batch. It reads the patch under a window once; each filter's
+// gradient counts at the position that won, at the others it is taken as zero. Neighbouring invocations
+// have neighbouring channels, then filters. SUBS walks of a workgroup are added in a tree, PIECE sums at
+// a time: the order is fixed.
 
 @group(0) @binding(0) var<storage, read_write> images: array<f32>; // [batch, height, width, channel]
-@group(0) @binding(1) var<storage, read_write> route: array<i32>;  // Spec::output_shape()
-@group(0) @binding(2) var<storage, read_write> grad: array<f32>;   // the same: of the output
-@group(0) @binding(3) var<storage, read_write> parts: array<f32>;  // [slice][tap, then bias][lane]
+@if WIDE
+alias Place = vec4<i32>; // of four filters
+alias Value = vec4<f32>;
+@else
+alias Place = i32;
+alias Value = f32;
+@end
+@group(0) @binding(1) var<storage, read_write> route: array<Place>;  // Spec::output_shape()
+@group(0) @binding(2) var<storage, read_write> grad: array<Value>;   // the same: of the output
+@group(0) @binding(3) var<storage, read_write> parts: array<f32>;    // [slice][filter of an invocation][tap, then bias][lane]
 @if ACTIVATION >= 2
-@group(0) @binding(4) var<storage, read_write> output: array<f32>; // Spec::output_shape()
+@group(0) @binding(4) var<storage, read_write> output: array<Value>; // Spec::output_shape()
 @end
 
-var<workgroup> sums: array<f32, ${LANES * SUBS / 2 * (TAPS + 1)}>;
+var<workgroup> sums: array<f32, ${LANES * SUBS / 2 * PIECE}>;
 
 @compute @workgroup_size(${GROUP}, 1, 1)
 fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: vec3<u32>) {
     let sub = local / LANES;
     let lane = id.x * LANES + local % LANES;
-    // [filter][group of rows][channel]
+    // [group of filters][group of rows][channel]; a lane too many does what another does.
     let within = min(lane, ALL_LANES - 1u);
     let channel = within % CHANNELS;
     let first_row = within / CHANNELS % ROW_GROUPS * ROWS;
-    let filter_index = within / (CHANNELS * ROW_GROUPS);
+    let first_filter = within / (CHANNELS * ROW_GROUPS) * EACH;
     let slice = id.z;
 
-@unroll t TAPS + 1
-    var sum$t = 0.0;
+@unroll n EACH * (TAPS + 1)
+    var sum$n = 0.0;
 @end
     let start = (slice * SUBS + sub) * LENGTH;
     let end = min(start + LENGTH, BATCH * WINDOWS);
     for (var at = start; at < end; at++) {
         let image = at / WINDOWS;
         let window = at % WINDOWS;
-        let source = element(image, window, filter_index);
-        let place = u32(route[source]);
-        if place != NO_ROUTE {
-            var g = grad[source] * bitcast<f32>(SCALE_BITS);
-@if ACTIVATION >= 2
-            g *= derivative(output[source] / bitcast<f32>(SCALE_BITS));
+        let top = i32(window / OUT_WIDTH * POOL + first_row) - i32(PADDING);
+        let left = i32(window % OUT_WIDTH * POOL) - i32(PADDING);
+@unroll y PATCH_Y
+@if PADDING > 0
+        let row$y = (i32(image * HEIGHT) + clamp(top + $y, 0, i32(HEIGHT) - 1)) * i32(WIDTH * CHANNELS);
+        let row_inside$y = top + $y >= 0 && top + $y < i32(HEIGHT);
+@else
+        let row$y = (i32(image * HEIGHT) + top + $y) * i32(WIDTH * CHANNELS) + i32(channel);
 @end
-            let top = i32(window / OUT_WIDTH * POOL + place / POOL + first_row) - i32(PADDING);
-            let left = i32(window % OUT_WIDTH * POOL + place % POOL) - i32(PADDING);
-            let corner = ((i32(image * HEIGHT) + top) * i32(WIDTH) + left) * i32(CHANNELS) + i32(channel);
+@end
+@unroll x PATCH_X
+@if PADDING > 0
+        let column$x = clamp(left + $x, 0, i32(WIDTH) - 1) * i32(CHANNELS) + i32(channel);
+        let column_inside$x = left + $x >= 0 && left + $x < i32(WIDTH);
+@end
+@end
+@unroll y PATCH_Y
+@unroll x PATCH_X
+@if PADDING > 0
+        let p$y_$x = select(0.0, images[row$y + column$x], row_inside$y && column_inside$x);
+@else
+        let p$y_$x = images[row$y + (left + $x) * i32(CHANNELS)];
+@end
+@end
+@end
+@if WIDE
+@unroll q EACH / 4
+        let from$q = (at * FILTERS + min(first_filter + ${4 * q}u, FILTERS - 4u)) / 4u;
+        let places$q = route[from$q];
+        let values$q = grad[from$q];
+@if ACTIVATION >= 2
+        let outputs$q = output[from$q];
+@end
+@end
+@end
+@unroll f EACH
+@if WIDE
+        let place$f = places${f / 4}[${f % 4}];
+        var g$f = values${f / 4}[${f % 4}];
+@else
+        let from$f = element(image, window, min(first_filter + ${f}u, FILTERS - 1u));
+        let place$f = route[from$f];
+        var g$f = grad[from$f];
+@end
+        g$f *= bitcast<f32>(SCALE_BITS);
+@if ACTIVATION >= 2 && WIDE
+        g$f *= derivative(outputs${f / 4}[${f % 4}] / bitcast<f32>(SCALE_BITS));
+@end
+@if ACTIVATION >= 2 && WIDE == 0
+        g$f *= derivative(output[from$f] / bitcast<f32>(SCALE_BITS));
+@end
+        sum${f * (TAPS + 1) + TAPS} += select(0.0, g$f, place$f != i32(NO_ROUTE));
+@unroll ry POOL
+@unroll rx POOL
+        let v$f_$ry_$rx = select(0.0, g$f, place$f == ${ry * POOL + rx});
 @unroll ky ROWS
 @unroll kx KERNEL
-@if PADDING > 0
-            if top + $ky >= 0 && top + $ky < i32(HEIGHT) && left + $kx >= 0 && left + $kx < i32(WIDTH) {
-                sum${ky * KERNEL + kx} += g * images[corner + ${(ky * WIDTH + kx) * CHANNELS}];
-            }
-@else
-            sum${ky * KERNEL + kx} += g * images[corner + ${(ky * WIDTH + kx) * CHANNELS}];
+        sum${f * (TAPS + 1) + ky * KERNEL + kx} += v$f_$ry_$rx * p${ry + ky}_${rx + kx};
 @end
 @end
 @end
-            sum${TAPS} += g;
-        }
+@end
+@end
     }
 
+    // Piece by piece: all sums at once do not fit.
+@unroll piece PIECES
     for (var half = SUBS / 2u; half > 0u; half /= 2u) {
         if sub >= half && sub < 2u * half {
-@unroll t TAPS + 1
-            sums[(${t}u * (SUBS / 2u) + sub - half) * LANES + local % LANES] = sum$t;
+@unroll t PIECE
+@if piece * PIECE + t < EACH * (TAPS + 1)
+            sums[(${t}u * (SUBS / 2u) + sub - half) * LANES + local % LANES] = sum${piece * PIECE + t};
+@end
 @end
         }
         workgroupBarrier();
         if sub < half {
-@unroll t TAPS + 1
-            sum$t += sums[(${t}u * (SUBS / 2u) + sub) * LANES + local % LANES];
+@unroll t PIECE
+@if piece * PIECE + t < EACH * (TAPS + 1)
+            sum${piece * PIECE + t} += sums[(${t}u * (SUBS / 2u) + sub) * LANES + local % LANES];
+@end
 @end
         }
         workgroupBarrier();
     }
+@end
     if sub == 0u && lane < ALL_LANES {
-@unroll t TAPS + 1
-        parts[(slice * ${TAPS + 1}u + ${t}u) * ALL_LANES + lane] = sum$t;
+@unroll n EACH * (TAPS + 1)
+        parts[(slice * ${EACH * (TAPS + 1)}u + ${n}u) * ALL_LANES + lane] = sum$n;
 @end
     }
 }

@@ -1,7 +1,7 @@
 // Adds up the parts of conv_block_weight_grad.wgsl and puts the sums in their places. A workgroup takes
 // 32 sums, each by 8 invocations that go through the slices in steps of 8; then a tree.
 
-@group(0) @binding(0) var<storage, read_write> parts: array<f32>;       // [slice][tap, then bias][lane]
+@group(0) @binding(0) var<storage, read_write> parts: array<f32>;       // as that shader has it
 @group(0) @binding(1) var<storage, read_write> weight_grad: array<f32>; // [filter, channel, kernel, kernel]
 @group(0) @binding(2) var<storage, read_write> bias_grad: array<f32>;   // [filter]
 
@@ -11,7 +11,7 @@ var<workgroup> sums: array<f32, 256>;
 fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: vec3<u32>) {
     let sub = local / 32u;
     let item = id.x * 32u + local % 32u;
-    let items = (TAPS + 1u) * ALL_LANES;
+    let items = EACH * (TAPS + 1u) * ALL_LANES;
     var sum = 0.0;
     if item < items {
         for (var slice = sub; slice < SLICES; slice += 8u) {
@@ -29,16 +29,24 @@ fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: 
     if sub > 0u || item >= items {
         return;
     }
-    let tap = item / ALL_LANES;
+    // [filter of an invocation][tap, then bias][group of filters][group of rows][channel]
+    let number = item / ALL_LANES;
+    let tap = number % (TAPS + 1u);
     let lane = item % ALL_LANES;
     let channel = lane % CHANNELS;
-    let row = lane / CHANNELS % ROW_GROUPS * ROWS + tap / KERNEL;
-    let filter_index = lane / (CHANNELS * ROW_GROUPS);
+    let first_row = lane / CHANNELS % ROW_GROUPS * ROWS;
+    let filter_index = lane / (CHANNELS * ROW_GROUPS) * EACH + number / (TAPS + 1u);
+    if filter_index >= FILTERS {
+        return;
+    }
     if tap == TAPS {
-        if channel == 0u && lane / CHANNELS % ROW_GROUPS == 0u {
+        if channel == 0u && first_row == 0u {
             bias_grad[filter_index] = sums[local];
         }
-    } else if row < KERNEL {
+        return;
+    }
+    let row = first_row + tap / KERNEL;
+    if row < KERNEL {
         let to = ((filter_index * CHANNELS + channel) * KERNEL + row) * KERNEL + tap % KERNEL;
         weight_grad[to] = sums[local];
     }

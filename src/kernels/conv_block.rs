@@ -67,16 +67,8 @@ pub(super) fn weight_grad_output(
     _grad: &TensorSpec,
     spec: &Spec,
 ) -> (TensorSpec, TensorSpec) {
-    let weight = [
-        spec.out_channels,
-        spec.in_channels,
-        spec.kernel,
-        spec.kernel,
-    ];
-    (
-        f32_output(weight.to_vec()),
-        f32_output(vec![spec.out_channels]),
-    )
+    let weight = weight_shape(spec).to_vec();
+    (f32_output(weight), f32_output(vec![spec.out_channels]))
 }
 
 pub(super) fn input_grad_output(
@@ -92,6 +84,12 @@ pub(super) fn input_grad_output(
 /// Shape of the images.
 pub(super) fn images_shape(spec: &Spec) -> [usize; 4] {
     [spec.batch, spec.height, spec.width, spec.in_channels]
+}
+
+/// Shape of the weights.
+pub(super) fn weight_shape(spec: &Spec) -> [usize; 4] {
+    let side = spec.kernel;
+    [spec.out_channels, spec.in_channels, side, side]
 }
 
 /// The gradient of a block.

@@ -8,7 +8,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::template::{Numbers, expand};
 use super::{Program, empty, launch};
-use crate::kernels::conv_block::{Activation, Spec, images_shape};
+use crate::kernels::conv_block::{Activation, Dropout, Spec, images_shape, weight_shape};
 
 type Float = FloatTensor<CubeBackend>;
 type Int = IntTensor<CubeBackend>;
@@ -20,6 +20,23 @@ const MOST_INVOCATIONS: usize = 256;
 /// Rounds of all loops of an invocation, below what Mesa's llvmpipe cuts off.
 const MOST_ROUNDS: usize = 60_000;
 
+/// What computes. A software renderer runs eight invocations in one thread and takes a load for each
+/// of them apart, but not arithmetic: it wants few and large ones, a GPU many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Machine {
+    Gpu,
+    Software,
+}
+
+impl Machine {
+    fn of(tensor: &CubeTensor) -> Self {
+        match tensor.client.properties().identity.physical {
+            Some(_) => Self::Gpu,
+            None => Self::Software,
+        }
+    }
+}
+
 /// Whether the shaders can do a block on any WebGPU device. Refused are kernels over 7 x 7 and pools over
 /// 4 x 4, whose registers would not suffice, and sizes that no index or loop can count.
 pub(super) fn fits(spec: &Spec) -> bool {
@@ -29,60 +46,74 @@ pub(super) fn fits(spec: &Spec) -> bool {
     let numbers = [spec.image_len(), spec.output_len(), spec.windows()]
         .map(|n| n.saturating_mul(spec.batch.max(8)));
     let counted = numbers.iter().all(|&n| n < 1 << 30) && spec.weight_len() < 1 << 26;
-    let input = InputGrad::of(spec);
-    let weight = WeightGrad::of(spec);
-    let rounds = [
-        Forward::of(spec).rounds(spec),
-        weight.length + weight.slices,
-        input.rounds(spec),
-    ];
-    counted && rounds.iter().all(|&rounds| rounds < MOST_ROUNDS)
+    counted
+        && [Machine::Gpu, Machine::Software]
+            .into_iter()
+            .all(|machine| {
+                let weight = WeightGrad::of(spec);
+                let rounds = [
+                    Forward::of(spec, machine).rounds(spec),
+                    weight.length + weight.slices,
+                    InputGrad::of(spec, machine).rounds(spec),
+                ];
+                rounds.iter().all(|&rounds| rounds < MOST_ROUNDS)
+            })
 }
 
 /// What is computed, and how the work is divided: all of it is in the shader's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Block {
-    Forward(Spec),
-    WeightGrad(Spec),
-    WeightSum(Spec),
-    InputGrad(Spec),
+pub(super) struct Block {
+    part: Part,
+    machine: Machine,
+    spec: Spec,
 }
 
-impl Program for Block {
-    fn text(&self) -> String {
-        let common = include_str!("../../../shaders/conv_block_common.wgsl");
-        match self {
-            Self::Forward(spec) => {
-                let numbers = Forward::of(spec).numbers(spec);
-                let random = match spec.dropout {
-                    Some(_) => include_str!("../../../shaders/random.wgsl"),
-                    None => "",
-                };
-                let shader = include_str!("../../../shaders/conv_block.wgsl");
-                expand(&[common, random, shader].concat(), &numbers)
-            }
-            Self::WeightGrad(spec) => {
-                let numbers = WeightGrad::of(spec).numbers(spec);
-                let shader = include_str!("../../../shaders/conv_block_weight_grad.wgsl");
-                expand(&[common, shader].concat(), &numbers)
-            }
-            Self::WeightSum(spec) => {
-                let numbers = WeightGrad::of(spec).numbers(spec);
-                let shader = include_str!("../../../shaders/conv_block_weight_sum.wgsl");
-                expand(shader, &numbers)
-            }
-            Self::InputGrad(spec) => {
-                let numbers = InputGrad::of(spec).numbers(spec);
-                let shader = include_str!("../../../shaders/conv_block_input_grad.wgsl");
-                expand(&[common, shader].concat(), &numbers)
-            }
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Part {
+    Forward,
+    WeightGrad,
+    WeightSum,
+    InputGrad,
+}
+
+impl Block {
+    fn new(part: Part, spec: &Spec, machine: Machine) -> Self {
+        // What changes from step to step is not in the text.
+        let dropout = spec.dropout.map(|dropout| Dropout { key: 0, ..dropout });
+        let spec = Spec { dropout, ..*spec };
+        Self {
+            part,
+            machine,
+            spec,
         }
     }
 }
 
-/// Windows on a side of what an invocation computes: without a pool, four positions share their pixels.
-fn tile(spec: &Spec) -> usize {
-    if spec.pool == 1 { 2 } else { 1 }
+impl Program for Block {
+    fn text(&self) -> String {
+        let Self { spec, machine, .. } = self;
+        let common = include_str!("../../../shaders/conv_block_common.wgsl");
+        let random = include_str!("../../../shaders/random.wgsl");
+        let (numbers, shader) = match self.part {
+            Part::Forward => (
+                Forward::of(spec, *machine).numbers(spec),
+                include_str!("../../../shaders/conv_block.wgsl"),
+            ),
+            Part::WeightGrad => (
+                WeightGrad::of(spec).numbers(spec),
+                include_str!("../../../shaders/conv_block_weight_grad.wgsl"),
+            ),
+            Part::WeightSum => (
+                WeightGrad::of(spec).numbers(spec),
+                include_str!("../../../shaders/conv_block_weight_sum.wgsl"),
+            ),
+            Part::InputGrad => (
+                InputGrad::of(spec, *machine).numbers(spec),
+                include_str!("../../../shaders/conv_block_input_grad.wgsl"),
+            ),
+        };
+        expand(&[common, random, shader].concat(), &numbers)
+    }
 }
 
 /// `n` in as few parts of at most `most` as possible: the length of the longest.
@@ -90,27 +121,43 @@ fn even(n: usize, most: usize) -> usize {
     n.div_ceil(n.div_ceil(most.max(1)).max(1))
 }
 
+/// Rows and columns of windows that an invocation takes, of those that are `allowed` the ones with the
+/// least `cost`. Without a pool four positions share their pixels even on a GPU.
+fn tile(
+    spec: &Spec,
+    machine: Machine,
+    allowed: impl Fn([usize; 2]) -> bool,
+    cost: impl Fn([usize; 2]) -> usize,
+) -> [usize; 2] {
+    match machine {
+        Machine::Gpu if spec.pool == 1 => [2, 2],
+        Machine::Gpu => [1, 1],
+        Machine::Software => (1..=8)
+            .flat_map(|y| (1..=8).map(move |x| [y, x]))
+            .filter(|&tile| allowed(tile))
+            .min_by_key(|&tile| cost(tile))
+            .unwrap_or([1, 1]),
+    }
+}
+
 /// What all shaders of a block know.
 fn numbers(spec: &Spec) -> Numbers {
     let mut numbers = Numbers::default();
-    for (name, value) in [
+    numbers.set_all(&[
         ("BATCH", spec.batch),
         ("HEIGHT", spec.height),
         ("WIDTH", spec.width),
         ("CHANNELS", spec.in_channels),
         ("FILTERS", spec.out_channels),
         ("KERNEL", spec.kernel),
-        ("AREA", spec.kernel * spec.kernel),
+        ("AREA", area(spec)),
         ("PADDING", spec.padding),
         ("POOL", spec.pool),
-        ("TILE", tile(spec)),
         ("OUT_HEIGHT", spec.out_height()),
         ("OUT_WIDTH", spec.out_width()),
         ("WINDOWS", spec.windows()),
         ("CHANNELS_FIRST", usize::from(spec.channels_first)),
-    ] {
-        numbers.set(name, value);
-    }
+    ]);
     let activation = match spec.activation {
         Activation::Identity => 0,
         Activation::Relu => 1,
@@ -123,13 +170,8 @@ fn numbers(spec: &Spec) -> Numbers {
     numbers
 }
 
-/// The spec without what changes from step to step.
-fn fixed(spec: &Spec) -> Spec {
-    let dropout = spec.dropout.map(|mut dropout| {
-        dropout.key = 0;
-        dropout
-    });
-    Spec { dropout, ..*spec }
+fn area(spec: &Spec) -> usize {
+    spec.kernel * spec.kernel
 }
 
 /// How the forward pass is divided.
@@ -137,7 +179,8 @@ struct Forward {
     /// Quads of filters in a workgroup, and workgroups that have all filters.
     quads: usize,
     blocks: usize,
-    /// Tiles of windows of an image, on each axis.
+    /// Windows of an invocation, on each axis, and how often that makes an image.
+    tile: [usize; 2],
     tiles: [usize; 2],
     /// Tiles of a workgroup.
     group_tiles: usize,
@@ -148,26 +191,31 @@ struct Forward {
 }
 
 impl Forward {
-    fn of(spec: &Spec) -> Self {
+    fn of(spec: &Spec, machine: Machine) -> Self {
         let all_quads = spec.out_channels.div_ceil(4);
         let quads = even(all_quads, 8);
-        let tile = tile(spec);
-        let patch = tile * spec.pool + spec.kernel - 1;
-        // Four channels of a larger patch are too much for the registers.
-        let step = if spec.in_channels % 4 == 0 && patch <= 4 {
-            4
-        } else {
-            1
+        let out = [spec.out_height(), spec.out_width()];
+        let tiles = |tile: [usize; 2]| [0, 1].map(|axis| out[axis].div_ceil(tile[axis]));
+        let patch = |tile: [usize; 2]| tile.map(|side| side * spec.pool + spec.kernel - 1);
+        // Loads: the patch, and four weights for each tap.
+        let loads = |tile| {
+            tiles(tile).iter().product::<usize>()
+                * (patch(tile).iter().product::<usize>() + 4 * area(spec))
         };
-        let channel = spec.kernel * spec.kernel * stride(quads) * size_of::<[f32; 4]>();
+        let few = |tile: [usize; 2]| tile[0] * tile[1] * spec.pool * spec.pool <= 16;
+        let tile = tile(spec, machine, few, loads);
+        // Four channels of a larger patch are too much for the registers.
+        let step = match spec.in_channels % 4 == 0 && patch(tile).iter().product::<usize>() <= 16 {
+            true => 4,
+            false => 1,
+        };
+        let channel = area(spec) * stride(quads) * size_of::<[f32; 4]>();
         let chunk = even(spec.in_channels.div_ceil(step), MEMORY / (channel * step)) * step;
         Self {
             quads,
             blocks: all_quads.div_ceil(quads),
-            tiles: [
-                spec.out_height().div_ceil(tile),
-                spec.out_width().div_ceil(tile),
-            ],
+            tile,
+            tiles: tiles(tile),
             group_tiles: 128 / quads,
             chunk,
             step,
@@ -179,20 +227,21 @@ impl Forward {
     }
 
     fn rounds(&self, spec: &Spec) -> usize {
-        let staged = self.chunk * spec.kernel * spec.kernel * self.quads;
+        let staged = self.chunk * area(spec) * self.quads;
         let chunks = spec.in_channels.div_ceil(self.chunk);
         chunks * (1 + staged.div_ceil(self.group())) + spec.in_channels
     }
 
     fn numbers(&self, spec: &Spec) -> Numbers {
         let mut numbers = numbers(spec);
-        let side = tile(spec) * spec.pool;
-        let ragged = [spec.out_height(), spec.out_width()]
-            .iter()
-            .any(|side| side % tile(spec) != 0);
-        for (name, value) in [
+        let side = self.tile.map(|windows| windows * spec.pool);
+        let ragged = spec.out_height() % self.tile[0] + spec.out_width() % self.tile[1] > 0;
+        let wide = spec.out_channels % 4 == 0 && !spec.channels_first;
+        numbers.set_all(&[
             ("QUADS", self.quads),
             ("STRIDE", stride(self.quads)),
+            ("TILE_Y", self.tile[0]),
+            ("TILE_X", self.tile[1]),
             ("TILES", self.tiles[0] * self.tiles[1]),
             ("TILES_X", self.tiles[1]),
             ("GROUP_TILES", self.group_tiles),
@@ -200,17 +249,14 @@ impl Forward {
             ("CHUNK", self.chunk),
             ("STEP", self.step),
             ("VECTOR", usize::from(self.step == 4)),
-            ("SIDE", side),
-            ("PATCH", side + spec.kernel - 1),
+            ("SIDE_Y", side[0]),
+            ("SIDE_X", side[1]),
+            ("PATCH_Y", side[0] + spec.kernel - 1),
+            ("PATCH_X", side[1] + spec.kernel - 1),
             ("CLAMPED", usize::from(spec.padding > 0 || ragged)),
-            (
-                "WIDE",
-                usize::from(spec.out_channels % 4 == 0 && !spec.channels_first),
-            ),
+            ("WIDE", usize::from(wide)),
             ("DROPOUT", usize::from(spec.dropout.is_some())),
-        ] {
-            numbers.set(name, value);
-        }
+        ]);
         if let Some(dropout) = spec.dropout {
             numbers.set("DROPOUT_LAYER", dropout.layer);
             numbers.set("DROPOUT_THRESHOLD", dropout.threshold);
@@ -226,6 +272,8 @@ fn stride(quads: usize) -> usize {
 
 /// How the weights' gradient is divided.
 struct WeightGrad {
+    /// Filters of one invocation.
+    each: usize,
     /// Rows of the kernel of one invocation, and how often that makes all rows.
     rows: usize,
     row_groups: usize,
@@ -242,17 +290,22 @@ struct WeightGrad {
 
 impl WeightGrad {
     fn of(spec: &Spec) -> Self {
-        // More sums than 25 would leave the registers.
         let rows = if spec.kernel <= 5 { spec.kernel } else { 1 };
         let row_groups = spec.kernel.div_ceil(rows);
-        let all_lanes = spec.out_channels * spec.in_channels * row_groups;
+        // About a hundred sums stay in registers.
+        let each = [8, 4, 2, 1]
+            .into_iter()
+            .find(|each| each * (rows * spec.kernel + 1) <= 104 && *each < 2 * spec.out_channels)
+            .unwrap_or(1);
+        let all_lanes = spec.out_channels.div_ceil(each) * spec.in_channels * row_groups;
         let lanes = all_lanes.next_power_of_two().min(32);
         let subs = MOST_INVOCATIONS / lanes;
         let windows = spec.batch * spec.windows();
         // Enough invocations for a large GPU, and walks that are worth their sum.
-        let walks = (128 * 1024 / all_lanes).max(1);
-        let length = windows.div_ceil(walks).max(16);
+        let walks = (64 * 1024 / all_lanes).max(1);
+        let length = windows.div_ceil(walks).max(8);
         Self {
+            each,
             rows,
             row_groups,
             all_lanes,
@@ -263,61 +316,87 @@ impl WeightGrad {
         }
     }
 
-    fn taps(&self, spec: &Spec) -> usize {
-        self.rows * spec.kernel
+    /// Sums of an invocation: the taps and the bias of its filters.
+    fn sums(&self, spec: &Spec) -> usize {
+        self.each * (self.rows * spec.kernel + 1)
     }
 
     fn numbers(&self, spec: &Spec) -> Numbers {
         let mut numbers = numbers(spec);
-        for (name, value) in [
+        let piece = MEMORY / (self.lanes * self.subs / 2 * size_of::<f32>());
+        let piece = even(self.sums(spec), piece);
+        let wide = spec.out_channels % 4 == 0 && self.each % 4 == 0 && !spec.channels_first;
+        numbers.set_all(&[
+            ("EACH", self.each),
             ("ROWS", self.rows),
             ("ROW_GROUPS", self.row_groups),
-            ("TAPS", self.taps(spec)),
+            ("TAPS", self.rows * spec.kernel),
+            ("PATCH_Y", spec.pool + self.rows - 1),
+            ("PATCH_X", spec.pool + spec.kernel - 1),
             ("ALL_LANES", self.all_lanes),
             ("LANES", self.lanes),
             ("SUBS", self.subs),
             ("GROUP", self.lanes * self.subs),
             ("LENGTH", self.length),
             ("SLICES", self.slices),
-        ] {
-            numbers.set(name, value);
-        }
+            ("PIECE", piece),
+            ("PIECES", self.sums(spec).div_ceil(piece)),
+            ("WIDE", usize::from(wide)),
+        ]);
         numbers
     }
 }
 
 /// How the images' gradient is divided.
 struct InputGrad {
+    machine: Machine,
     /// Channels of a workgroup, and workgroups that have all channels.
     lanes: usize,
     blocks: usize,
-    /// Blocks of pixels of an image, on each axis, and the first of them in the padded image.
+    /// Windows on each side of the block of pixels of an invocation.
+    tile: [usize; 2],
+    /// Blocks of pixels of an image, and the first of them in the padded image, on each axis.
     across: [usize; 2],
-    first: usize,
+    first: [usize; 2],
     /// Blocks of a workgroup.
     group_blocks: usize,
     /// Filters whose weights are in workgroup memory at a time.
     chunk: usize,
-    /// Windows on each axis that reach into a block.
-    span: usize,
+    /// Windows before those of a block that reach into it, on each axis.
+    reach: usize,
 }
 
 impl InputGrad {
-    fn of(spec: &Spec) -> Self {
+    fn of(spec: &Spec, machine: Machine) -> Self {
         let lanes = even(spec.in_channels, 32);
-        let tile = tile(spec);
-        let side = tile * spec.pool;
-        let first = spec.padding / side;
-        let filter = lanes * ((spec.kernel * spec.kernel) | 1) * size_of::<f32>();
+        let reach = (spec.kernel + spec.pool - 2) / spec.pool;
+        let sides = [spec.height, spec.width];
+        let first = |tile: [usize; 2]| tile.map(|windows| spec.padding / (windows * spec.pool));
+        let across = |tile: [usize; 2]| {
+            [0, 1].map(|axis| {
+                let last = (spec.padding + sides[axis] - 1) / (tile[axis] * spec.pool);
+                last - first(tile)[axis] + 1
+            })
+        };
+        // Loads: route and gradient of each window, and the taps.
+        let windows = |tile: [usize; 2]| (tile[0] + reach) * (tile[1] + reach);
+        let loads = |tile| across(tile)[0] * across(tile)[1] * (2 * windows(tile) + area(spec));
+        let few = |tile: [usize; 2]| {
+            tile[0] * tile[1] * spec.pool * spec.pool <= 64
+                && windows(tile) * spec.pool * spec.pool <= 144
+        };
+        let tile = tile(spec, machine, few, loads);
+        let filter = lanes * (area(spec) | 1) * size_of::<f32>();
         Self {
+            machine,
             lanes,
             blocks: spec.in_channels.div_ceil(lanes),
-            across: [spec.height, spec.width]
-                .map(|length| (spec.padding + length - 1) / side - first + 1),
-            first,
+            tile,
+            across: across(tile),
+            first: first(tile),
             group_blocks: MOST_INVOCATIONS / lanes,
             chunk: even(spec.out_channels, MEMORY / filter),
-            span: tile - 1 + (spec.kernel + spec.pool - 2) / spec.pool + 1,
+            reach,
         }
     }
 
@@ -326,45 +405,68 @@ impl InputGrad {
     }
 
     fn rounds(&self, spec: &Spec) -> usize {
-        let staged = self.chunk * self.lanes * spec.kernel * spec.kernel;
+        let staged = self.chunk * self.lanes * area(spec);
         let chunks = spec.out_channels.div_ceil(self.chunk);
-        chunks * (1 + staged.div_ceil(self.group())) + spec.out_channels * self.span * self.span
+        let spans: usize = self
+            .tile
+            .iter()
+            .map(|windows| windows + self.reach)
+            .product();
+        chunks * (1 + staged.div_ceil(self.group())) + spec.out_channels * spans
     }
 
     fn numbers(&self, spec: &Spec) -> Numbers {
         let mut numbers = numbers(spec);
-        for (name, value) in [
+        let next_filter = if spec.channels_first {
+            spec.windows()
+        } else {
+            1
+        };
+        numbers.set_all(&[
             ("LANES", self.lanes),
+            ("TILE_Y", self.tile[0]),
+            ("TILE_X", self.tile[1]),
+            ("BLOCK_Y", self.tile[0] * spec.pool),
+            ("BLOCK_X", self.tile[1] * spec.pool),
             ("BLOCKS_Y", self.across[0]),
             ("BLOCKS_X", self.across[1]),
-            ("FIRST_BLOCK", self.first),
-            ("BLOCK", tile(spec) * spec.pool),
+            ("FIRST_BLOCK_Y", self.first[0]),
+            ("FIRST_BLOCK_X", self.first[1]),
             ("GROUP_BLOCKS", self.group_blocks),
             ("GROUP", self.group()),
             ("CHUNK", self.chunk),
-            ("STRIDE", (spec.kernel * spec.kernel) | 1),
-            ("SPAN", self.span),
-        ] {
-            numbers.set(name, value);
-        }
+            ("STRIDE", area(spec) | 1),
+            ("REACH", self.reach),
+            ("SPAN_Y", self.tile[0] + self.reach),
+            ("SPAN_X", self.tile[1] + self.reach),
+            ("NEXT_FILTER", next_filter),
+            ("DENSE", usize::from(self.machine == Machine::Software)),
+        ]);
         numbers
     }
 }
 
+/// One launch.
 pub(super) fn forward(images: Float, weight: Float, bias: Float, spec: &Spec) -> (Float, Int) {
     let [images, weight, bias] = [images, weight, bias].map(into_contiguous);
     let output = empty(&images, spec.output_shape(), DType::F32);
     let route = empty(&images, spec.output_shape(), DType::I32);
-    let division = Forward::of(spec);
-    let groups =
-        (spec.batch * division.tiles[0] * division.tiles[1]).div_ceil(division.group_tiles);
+    let machine = Machine::of(&images);
+    let division = Forward::of(spec, machine);
+    let tiles = spec.batch * division.tiles[0] * division.tiles[1];
+    let groups = [tiles.div_ceil(division.group_tiles), division.blocks];
     let key: Vec<u32> = spec.dropout.iter().map(|dropout| dropout.key).collect();
     let tensors = [&images, &weight, &bias, &output, &route];
-    let kernel = Block::Forward(fixed(spec));
-    launch(kernel, [groups, division.blocks], &tensors, &key);
+    launch(
+        Block::new(Part::Forward, spec, machine),
+        groups,
+        &tensors,
+        &key,
+    );
     (output, route)
 }
 
+/// Two launches: parts, and their sum.
 pub(super) fn weight_grad(
     images: Float,
     output: Float,
@@ -373,21 +475,20 @@ pub(super) fn weight_grad(
     spec: &Spec,
 ) -> (Float, Float) {
     let [images, output, route, grad] = [images, output, route, grad].map(into_contiguous);
+    let machine = Machine::of(&images);
     let division = WeightGrad::of(spec);
-    let sums = division.all_lanes * (division.taps(spec) + 1);
+    let sums = division.all_lanes * division.sums(spec);
     let parts = empty(&images, [division.slices * sums], DType::F32);
-    let kernel = Block::WeightGrad(fixed(spec));
     let groups = [division.all_lanes.div_ceil(division.lanes), division.slices];
     let tensors = [&images, &route, &grad, &parts, &output];
-    launch(kernel, groups, used(&tensors, spec), &[]);
+    let program = Block::new(Part::WeightGrad, spec, machine);
+    launch(program, groups, used(&tensors, spec), &[]);
 
-    let area = [spec.kernel, spec.kernel];
-    let shape = [spec.out_channels, spec.in_channels, area[0], area[1]];
-    let weight = empty(&images, shape, DType::F32);
+    let weight = empty(&images, weight_shape(spec), DType::F32);
     let bias = empty(&images, [spec.out_channels], DType::F32);
-    let kernel = Block::WeightSum(fixed(spec));
+    let program = Block::new(Part::WeightSum, spec, machine);
     launch(
-        kernel,
+        program,
         [sums.div_ceil(32), 1],
         &[&parts, &weight, &bias],
         &[],
@@ -395,6 +496,7 @@ pub(super) fn weight_grad(
     (weight, bias)
 }
 
+/// One launch.
 pub(super) fn input_grad(
     weight: Float,
     output: Float,
@@ -404,16 +506,13 @@ pub(super) fn input_grad(
 ) -> Float {
     let [weight, output, route, grad] = [weight, output, route, grad].map(into_contiguous);
     let images = empty(&weight, images_shape(spec), DType::F32);
-    let division = InputGrad::of(spec);
+    let machine = Machine::of(&weight);
+    let division = InputGrad::of(spec, machine);
     let blocks = spec.batch * division.across[0] * division.across[1];
     let groups = [blocks.div_ceil(division.group_blocks), division.blocks];
     let tensors = [&weight, &route, &grad, &images, &output];
-    launch(
-        Block::InputGrad(fixed(spec)),
-        groups,
-        used(&tensors, spec),
-        &[],
-    );
+    let program = Block::new(Part::InputGrad, spec, machine);
+    launch(program, groups, used(&tensors, spec), &[]);
     images
 }
 

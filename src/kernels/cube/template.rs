@@ -23,6 +23,12 @@ impl Numbers {
         self.0.insert(name.to_owned(), value);
     }
 
+    pub(super) fn set_all(&mut self, values: &[(&str, usize)]) {
+        for &(name, value) in values {
+            self.set(name, value);
+        }
+    }
+
     /// All of them as `const NAME: u32`.
     fn constants(&self) -> String {
         let mut text = String::new();
