@@ -7,18 +7,14 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::template::{Numbers, expand};
-use super::{Program, empty, launch};
+use super::{MEMORY, MOST_ROUNDS, Program, activation, empty, launch};
 use crate::kernels::conv_block::{Activation, Spec, images_shape};
 
 type Float = FloatTensor<CubeBackend>;
 type Int = IntTensor<CubeBackend>;
 
-/// Workgroup memory that every WebGPU device has, in bytes.
-const MEMORY: usize = 16 * 1024;
 /// Invocations of a workgroup that every WebGPU device allows.
 const MOST_INVOCATIONS: usize = 256;
-/// Rounds of all loops of an invocation, below what Mesa's llvmpipe cuts off.
-const MOST_ROUNDS: usize = 60_000;
 
 /// Whether the shaders can do a block on any WebGPU device. Refused are kernels over 7 x 7 and pools over
 /// 4 x 4, whose registers would not suffice, and sizes that no index or loop can count.
@@ -50,7 +46,10 @@ pub(super) enum Block {
 
 impl Program for Block {
     fn text(&self) -> String {
-        let common = include_str!("../../../shaders/conv_block_common.wgsl");
+        let common = concat!(
+            include_str!("../../../shaders/activation.wgsl"),
+            include_str!("../../../shaders/conv_block_common.wgsl")
+        );
         match self {
             Self::Forward(spec) => {
                 let numbers = Forward::of(spec).numbers(spec);
@@ -111,13 +110,7 @@ fn numbers(spec: &Spec) -> Numbers {
     ] {
         numbers.set(name, value);
     }
-    let activation = match spec.activation {
-        Activation::Identity => 0,
-        Activation::Relu => 1,
-        Activation::Tanh => 2,
-        Activation::Selu => 3,
-    };
-    numbers.set("ACTIVATION", activation);
+    numbers.set("ACTIVATION", activation(spec.activation));
     let scale = spec.dropout.map_or(1f32.to_bits(), |d| d.scale_bits);
     numbers.set("SCALE_BITS", scale);
     numbers
