@@ -7,18 +7,14 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::template::{Numbers, expand};
-use super::{Program, empty, launch};
+use super::{MEMORY, MOST_ROUNDS, Program, activation, empty, launch};
 use crate::kernels::conv_block::{Activation, Dropout, Spec, images_shape, weight_shape};
 
 type Float = FloatTensor<CubeBackend>;
 type Int = IntTensor<CubeBackend>;
 
-/// Workgroup memory that every WebGPU device has, in bytes.
-const MEMORY: usize = 16 * 1024;
 /// Invocations of a workgroup that every WebGPU device allows.
 const MOST_INVOCATIONS: usize = 256;
-/// Rounds of all loops of an invocation, below what Mesa's llvmpipe cuts off.
-const MOST_ROUNDS: usize = 60_000;
 
 /// What computes. A software renderer runs eight invocations in one thread and takes a load for each
 /// of them apart, but not arithmetic: it wants few and large ones, a GPU many.
@@ -92,7 +88,10 @@ impl Block {
 impl Program for Block {
     fn text(&self) -> String {
         let Self { spec, machine, .. } = self;
-        let common = include_str!("../../../shaders/conv_block_common.wgsl");
+        let common = concat!(
+            include_str!("../../../shaders/activation.wgsl"),
+            include_str!("../../../shaders/conv_block_common.wgsl")
+        );
         let random = include_str!("../../../shaders/random.wgsl");
         let (numbers, shader) = match self.part {
             Part::Forward => (
@@ -158,13 +157,7 @@ fn numbers(spec: &Spec) -> Numbers {
         ("WINDOWS", spec.windows()),
         ("CHANNELS_FIRST", usize::from(spec.channels_first)),
     ]);
-    let activation = match spec.activation {
-        Activation::Identity => 0,
-        Activation::Relu => 1,
-        Activation::Tanh => 2,
-        Activation::Selu => 3,
-    };
-    numbers.set("ACTIVATION", activation);
+    numbers.set("ACTIVATION", activation(spec.activation));
     let scale = spec.dropout.map_or(1f32.to_bits(), |d| d.scale_bits);
     numbers.set("SCALE_BITS", scale);
     numbers
