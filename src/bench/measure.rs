@@ -66,6 +66,9 @@ impl std::fmt::Display for Stage {
     }
 }
 
+/// Steps before the first that is timed, at least: a GPU goes on to choose and fuse kernels after the
+/// first.
+const WARM_UP_STEPS: usize = 10;
 /// Steps of which the parts are timed, and those before that make their kernels.
 const PHASE_STEPS: usize = 10;
 const PHASE_WARM_UP: usize = 3;
@@ -88,6 +91,9 @@ pub fn measure(
     let data = turns::upload(experiment);
     let mut turns = Turns::new(experiment, &data, options.n_steps);
     let warm_up = turns.warm_up()?;
+    turns
+        .steps
+        .run(WARM_UP_STEPS.saturating_sub(options.n_steps))?;
     let mut all_ms = Vec::new();
     for turn in 1..=options.n_turns {
         on_stage(Stage::Turn(turn, options.n_turns));

@@ -75,11 +75,13 @@ fn advance_in_phases(
     // Nobody else has the weights when the optimizer changes them, as in a whole step.
     drop(model);
     let backward = clock.lap()?;
+    let of_step = pass.sums();
+    let summing = clock.lap()?;
     learner.lr_step();
     learner.optimizer_step(grads);
     let optimizer = clock.lap()?;
-    pass.sums().add_to(sums);
-    Ok([forward, backward, optimizer, clock.lap()?])
+    of_step.add_to(sums);
+    Ok([forward, backward, optimizer, summing + clock.lap()?])
 }
 
 /// Tells how long the device took since it was last asked.
