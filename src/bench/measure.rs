@@ -130,7 +130,12 @@ pub fn measure(
         device: experiment.device.name.clone(),
         backend: experiment.device.backend.to_owned(),
         cpu_threads: device::threads(),
-        kernels: kernel_path(&config.model, experiment.device.adapter.as_ref()).to_owned(),
+        kernels: kernel_path(
+            &config.model,
+            experiment.input,
+            config.train.batch_size,
+            experiment.device.adapter.is_none(),
+        ),
         data: experiment.splits.source().title(),
         image: [input.channels, input.height, input.width],
         batch: config.train.batch_size,

@@ -3,6 +3,7 @@
 use super::say;
 use crate::config::{ExperimentConfig, QUICKSTART};
 use crate::device::{self, Adapter};
+use crate::model::InputShape;
 use crate::model::kernel_path::kernel_path;
 
 pub(super) fn run() {
@@ -51,8 +52,17 @@ fn describe(adapter: &Adapter, best: Option<usize>) {
 }
 
 /// Those of the built-in recipe.
-fn kernels(adapter: Option<&Adapter>) -> &'static str {
+fn kernels(adapter: Option<&Adapter>) -> String {
     let quickstart: Result<ExperimentConfig, _> = toml::from_str(QUICKSTART);
-    let model = quickstart.unwrap_or_default().model;
-    kernel_path(&model, adapter)
+    let quickstart = quickstart.unwrap_or_default();
+    let batch = quickstart.train.batch_size;
+    kernel_path(&quickstart.model, FASHION_MNIST, batch, adapter.is_none())
 }
+
+/// Its images.
+const FASHION_MNIST: InputShape = InputShape {
+    channels: 1,
+    height: 28,
+    width: 28,
+    n_classes: 10,
+};

@@ -30,7 +30,12 @@ pub fn dense(inputs: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>, spec: Spec) 
 /// Whether [`dense()`] and its gradients work for a spec on a device: on a CPU always, on a GPU in any
 /// size that its shaders can count.
 pub fn runs_on(spec: &Spec, device: &Device) -> bool {
-    is_cpu(device) || cube::does_layer(spec)
+    runs(spec, is_cpu(device))
+}
+
+/// [`runs_on`] for a device that is one of the CPU backends, or is not.
+pub fn runs(spec: &Spec, on_cpu: bool) -> bool {
+    on_cpu || cube::does_layer(spec)
 }
 
 pub(super) fn output(
