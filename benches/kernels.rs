@@ -17,6 +17,7 @@ use weft::device::DeviceChoice;
 use weft::kernels::adam::{AdamSpec, adam};
 use weft::kernels::conv_block::{Activation, Dropout, Spec};
 use weft::kernels::cross_entropy::cross_entropy;
+use weft::kernels::dense;
 use weft::kernels::{DropoutSpec, Kernels, dropout};
 
 /// As the program has it.
@@ -75,6 +76,9 @@ fn main() -> Outcome<()> {
             let bench = Bench::new(&selected.device, &options);
             for (name, spec) in blocks(batch) {
                 bench.block(&format!("{name}, batch {batch}"), spec)?;
+            }
+            for (name, spec) in layers(batch) {
+                bench.layer(&format!("{name}, batch {batch}"), spec)?;
             }
             bench.loss(batch)?;
         }
@@ -140,6 +144,28 @@ fn blocks(batch: usize) -> Vec<(&'static str, Spec)> {
                 ..second
             },
         ),
+    ]
+}
+
+/// The fully connected ones of the same networks, and of an MLP.
+fn layers(batch: usize) -> Vec<(&'static str, dense::Spec)> {
+    let spec = |name, inputs, outputs| {
+        let spec = dense::Spec {
+            batch,
+            inputs,
+            outputs,
+            activation: Activation::Relu,
+            dropout: None,
+            input_grad: true,
+        };
+        (name, spec)
+    };
+    vec![
+        spec("784 x 512", 784, 512),
+        spec("512 x 512", 512, 512),
+        spec("512 x 10", 512, 10),
+        spec("800 x 128", 800, 128),
+        spec("1600 x 448", 1600, 448),
     ]
 }
 
@@ -293,6 +319,59 @@ impl<'a> Bench<'a> {
             let bias = Tensor::from_inner(bias.clone()).to_device(&training);
             let output = composed(images, leaf(&weight).require_grad(), bias.require_grad());
             drop(output.sum().backward());
+        })
+    }
+
+    fn layer(&self, name: &str, spec: dense::Spec) -> Outcome<()> {
+        let inputs = self.random([spec.batch, spec.inputs]);
+        let weight = self.random([spec.inputs, spec.outputs]);
+        let bias = self.random([spec.outputs]);
+        let grad = self.random([spec.batch, spec.outputs]);
+        let on = |tensor: &Tensor<2>| tensor.clone().into_dispatch();
+        let forward = || dense::dense(inputs.clone(), weight.clone(), bias.clone(), spec);
+        let flops = 2.0 * (spec.batch * spec.inputs * spec.outputs) as f64;
+        self.line(&format!("{name}: forward"), flops, || drop(forward()))?;
+        let outputs = forward();
+        for (what, input_grad) in [("gradients", true), ("gradients but inputs'", false)] {
+            let flops = if input_grad { 2.0 * flops } else { flops };
+            self.line(&format!("{name}: {what}"), flops, || {
+                drop(<Dispatch as Kernels>::dense_grad(
+                    on(&inputs),
+                    on(&weight),
+                    on(&outputs),
+                    on(&grad),
+                    dense::Spec { input_grad, ..spec },
+                ));
+            })?;
+        }
+        let training = self.device.clone().autodiff();
+        let leaf = |tensor: &Tensor<2>| {
+            let tensor = Tensor::from_inner(tensor.clone()).to_device(&training);
+            tensor.require_grad()
+        };
+        let leaf_bias = || {
+            let bias = Tensor::<1>::from_inner(bias.clone()).to_device(&training);
+            bias.require_grad()
+        };
+        self.line(&format!("{name}: both ways"), 3.0 * flops, || {
+            let outputs = dense::dense(leaf(&inputs), leaf(&weight), leaf_bias(), spec);
+            drop(outputs.sum().backward());
+        })?;
+        if !self.options.composed {
+            return Ok(());
+        }
+        self.line(&format!("{name}: burn, product"), flops, || {
+            drop(inputs.clone().matmul(weight.clone()));
+        })?;
+        let composed = |inputs: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>| {
+            relu(inputs.matmul(weight) + bias.unsqueeze())
+        };
+        self.line(&format!("{name}: burn, forward"), flops, || {
+            drop(composed(inputs.clone(), weight.clone(), bias.clone()));
+        })?;
+        self.line(&format!("{name}: burn, both ways"), 3.0 * flops, || {
+            let outputs = composed(leaf(&inputs), leaf(&weight), leaf_bias());
+            drop(outputs.sum().backward());
         })
     }
 

@@ -113,12 +113,12 @@ fn main(
                 for (var f = 0u; f < count; f++) {
                     let at = start$ey_$ex + (first + f) * NEXT_FILTER;
                     let place = route[at];
-                    let g = gradient(at);
                     let tap = (f * LANES + lane) * STRIDE;
                     switch place {
 @unroll ry POOL
 @unroll rx POOL
                         case ${ry * POOL + rx}: {
+                            let g = gradient(at);
 @unroll y BLOCK_Y
 @if y + (REACH - ey) * POOL - ry >= 0 && y + (REACH - ey) * POOL - ry < KERNEL
 @unroll x BLOCK_X

@@ -61,6 +61,11 @@ pub enum Command {
     /// With --exact it also trains the run again from its config, killed once on the way, and
     /// compares the weights, the optimizer's state and results.csv byte by byte.
     Verify(VerifyArgs),
+    /// Measure training: time and parts of a step, cold and warm start, memory, arithmetic
+    ///
+    /// The embedded sample of Fashion-MNIST serves as data, unless --data, --set or a config names a
+    /// folder: a step costs the same. docs/benchmark.md says how each figure is measured.
+    Bench(BenchArgs),
     /// Show the data: where it comes from, its shape, class counts, pixel statistics
     Data(DataArgs),
     /// List the devices that weft can train on
@@ -221,6 +226,51 @@ pub struct ExportArgs {
     /// Print a PyTorch module that loads the file and predicts: redirect it to a .py file
     #[arg(long)]
     pub print_loader: bool,
+}
+
+/// Arguments of `weft bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Experiments as TOML files [default: the built-in quickstart]
+    #[arg(value_name = "CONFIG")]
+    pub configs: Vec<PathBuf>,
+    /// auto, gpu, gpu:INDEX, gpu:NAME-PART, cpu or ndarray; see `weft devices`
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Images of a step [default: the config's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: Option<u32>,
+    /// Steps of a turn; a turn ends when the device has done its work
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    pub steps: u32,
+    /// Turns that are timed, after one that is not
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    pub repeats: u32,
+    /// Do not measure cold and warm start, which compile and tune all kernels of a GPU anew
+    #[arg(long)]
+    pub no_start: bool,
+    /// Print one JSON document; docs/benchmark.md explains its fields
+    #[arg(long, conflicts_with = "interactive")]
+    pub json: bool,
+    /// Write config, initial weights, images and order to DIR/NAME, for other programs to start from
+    ///
+    /// Nothing is measured then, unless --json or --interactive asks for it.
+    #[arg(long, value_name = "DIR")]
+    pub export: Option<PathBuf>,
+    /// Take a turn for each line of stdin, and print a line of JSON for it
+    ///
+    /// The first line has the mean loss of each of the first steps, which warm up.
+    #[arg(long)]
+    pub interactive: bool,
+    /// Take one step and tell how long it took: what a process does whose start is measured
+    #[arg(long, hide = true)]
+    pub first_step: bool,
+    /// Change a key of the configs, such as --set train.clip_norm=1.0; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub assignments: Vec<String>,
+    /// Folder of a data set: four IDX files, plain or .gz, or a folder of images for each class
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
 }
 
 /// A split that can be evaluated.

@@ -1,5 +1,7 @@
 //! Choosing, listing and describing devices. Only this module and `kernels` know backends by name.
 
+pub mod measure;
+
 use std::str::FromStr;
 
 use burn::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig, cache::CacheConfig};

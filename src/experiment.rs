@@ -378,7 +378,8 @@ impl Experiment {
         Ok(records::write_json(&run.environment(), &environment)?)
     }
 
-    fn untrained(&self, device: &Device) -> Trainee {
+    /// The model with its initial weights.
+    pub fn untrained(&self, device: &Device) -> Trainee {
         let classifier = self.config.model.init(self.input, self.config.seed, device);
         let train = &self.config.train;
         Trainee::new(classifier, train.label_smoothing, train.clip_norm)
@@ -396,7 +397,8 @@ impl Experiment {
         }
     }
 
-    fn upload(&self, split: SplitName, device: &Device) -> ResidentSplit {
+    /// Copies a split to a device.
+    pub fn upload(&self, split: SplitName, device: &Device) -> ResidentSplit {
         let (images, indices) = self.images(split);
         let split = HostSplit {
             images: &images.images,

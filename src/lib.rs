@@ -1,6 +1,7 @@
 //! weft trains image classifiers on the GPU a person already has: one binary, one config file, from
 //! the data set to a tested model. The binary is `main.rs`; `docs/ARCHITECTURE.md` draws the house.
 
+pub mod bench;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -1,7 +1,10 @@
 //! `weft devices`
 
 use super::say;
+use crate::config::{ExperimentConfig, QUICKSTART};
 use crate::device::{self, Adapter};
+use crate::model::InputShape;
+use crate::model::kernel_path::kernel_path;
 
 pub(super) fn run() {
     let adapters = device::adapters();
@@ -15,10 +18,12 @@ pub(super) fn run() {
     let threads = device::threads();
     let mark = if best.is_none() { "   <- auto" } else { "" };
     say(&format!(
-        "cpu      burn's flex backend, {threads} threads{mark}"
+        "cpu      burn's flex backend, {threads} threads, kernels {}{mark}",
+        kernels(None)
     ));
     say(&format!(
-        "ndarray  burn's ndarray backend, {threads} threads; slower, a second CPU path"
+        "ndarray  burn's ndarray backend, {threads} threads, kernels {}; slower, a second CPU path",
+        kernels(None)
     ));
     say("\nnext   weft train --device gpu    weft train --device cpu");
 }
@@ -37,6 +42,7 @@ fn describe(adapter: &Adapter, best: Option<usize>) {
         "         {} {}, driver {}",
         adapter.api, adapter.kind, adapter.driver
     ));
+    say(&format!("         kernels {}", kernels(Some(adapter))));
     say(&format!(
         "         largest binding {} MiB, largest buffer {} MiB, {} invocations a workgroup, f16 {f16}\n",
         mib(adapter.max_binding),
@@ -44,3 +50,19 @@ fn describe(adapter: &Adapter, best: Option<usize>) {
         adapter.max_invocations
     ));
 }
+
+/// Those of the built-in recipe.
+fn kernels(adapter: Option<&Adapter>) -> String {
+    let quickstart: Result<ExperimentConfig, _> = toml::from_str(QUICKSTART);
+    let quickstart = quickstart.unwrap_or_default();
+    let batch = quickstart.train.batch_size;
+    kernel_path(&quickstart.model, FASHION_MNIST, batch, adapter.is_none())
+}
+
+/// Its images.
+const FASHION_MNIST: InputShape = InputShape {
+    channels: 1,
+    height: 28,
+    width: 28,
+    n_classes: 10,
+};

@@ -1,5 +1,6 @@
 //! One file per verb; each reads as a sentence.
 
+mod bench;
 mod data;
 mod devices;
 mod download_bar;
@@ -48,6 +49,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Report(args) => report::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Data(args) => data::run(&args),
         Command::Devices => {
             devices::run();
@@ -90,6 +92,11 @@ fn data_dir(argument: Option<&Path>) -> Option<PathBuf> {
         (!value.is_empty()).then(|| value.into())
     };
     argument.map(Path::to_path_buf).or_else(from_environment)
+}
+
+/// A `--set` assignment of a text, whatever it looks like.
+fn quoted(key: &str, text: String) -> String {
+    format!("{key}={}", toml::Value::String(text))
 }
 
 /// What kept a line of results from being written.

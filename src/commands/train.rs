@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use super::training::{self, Shown};
-use super::{data_dir, download_bar::DownloadBar, say};
+use super::{data_dir, download_bar::DownloadBar, quoted, say};
 use crate::cli::TrainArgs;
 use crate::config::Loaded;
 use crate::device::DeviceChoice;
@@ -44,9 +44,4 @@ pub(super) fn run(args: TrainArgs) -> Result<ExitCode> {
     let code = training::train_and_report(&experiment, &run, None, args.drill, &shown);
     drop(lock);
     code
-}
-
-/// A `--set` assignment of a text, whatever it looks like.
-fn quoted(key: &str, text: String) -> String {
-    format!("{key}={}", toml::Value::String(text))
 }

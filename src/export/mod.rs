@@ -69,10 +69,21 @@ impl Exported {
         checkpoint: &Checkpoint,
     ) -> Result<Self> {
         let bytes = checkpoint.file(Part::Model.file_name())?;
-        let layers = layers::layers(&config.model, about.channels, bytes).with_context(|| {
+        let step = checkpoint.manifest.step;
+        Self::at_step(config, about, bytes, step).with_context(|| {
             let file = checkpoint.folder.join(Part::Model.file_name());
             format!("{} does not fit its config", file.display())
-        })?;
+        })
+    }
+
+    /// Takes the bytes of a model file, of whatever step.
+    pub fn at_step(
+        config: &ExperimentConfig,
+        about: &ModelInput,
+        model_file: &[u8],
+        step: u64,
+    ) -> Result<Self> {
+        let layers = layers::layers(&config.model, about.channels, model_file)?;
         let mut exported = Self {
             name: config.name.clone(),
             input: InputShape {
@@ -83,13 +94,13 @@ impl Exported {
             },
             class_names: about.class_names.clone(),
             normalization: normalization(about),
-            step: checkpoint.manifest.step,
+            step,
             background: about.background,
             layers,
             metadata: Vec::new(),
-            model_file: bytes.to_vec(),
+            model_file: model_file.to_vec(),
         };
-        exported.metadata = exported.describe(config, checkpoint)?;
+        exported.metadata = exported.describe(config, &about.data_sha256)?;
         Ok(exported)
     }
 
@@ -163,7 +174,7 @@ impl Exported {
     fn describe(
         &self,
         config: &ExperimentConfig,
-        checkpoint: &Checkpoint,
+        data_sha256: &str,
     ) -> Result<Vec<(&'static str, String)>> {
         let InputShape {
             channels,
@@ -180,7 +191,7 @@ impl Exported {
             ("weft_version", env!("CARGO_PKG_VERSION").to_owned()),
             ("weft_config", portable(config)?),
             ("checkpoint_step", self.step.to_string()),
-            ("data_sha256", checkpoint.manifest.data_sha256.clone()),
+            ("data_sha256", data_sha256.to_owned()),
         ])
     }
 }

@@ -24,10 +24,21 @@ pub(super) fn to_bytes(model: &Exported) -> Result<Vec<u8>> {
                 .map(|(key, value)| (*key, value.as_str())),
         )
         .collect();
+    file(&metadata, tensors(model))
+}
+
+/// A tensor of a file: name, dtype, shape, numbers in little-endian.
+pub(crate) type Tensor = (String, &'static str, Vec<usize>, Vec<u8>);
+
+/// The bytes of a file with these tensors, in this order. Those of the largest numbers come first, so
+/// that each number lies at a multiple of its size.
+pub(crate) fn file(metadata: &BTreeMap<&str, &str>, tensors: Vec<Tensor>) -> Result<Vec<u8>> {
     let mut header: BTreeMap<String, Value> = BTreeMap::new();
-    header.insert("__metadata__".to_owned(), json!(metadata));
+    if !metadata.is_empty() {
+        header.insert("__metadata__".to_owned(), json!(metadata));
+    }
     let mut numbers = Vec::new();
-    for (name, dtype, shape, bytes) in tensors(model) {
+    for (name, dtype, shape, bytes) in tensors {
         let start = numbers.len();
         numbers.extend(bytes);
         let offsets = [start, numbers.len()];
@@ -42,9 +53,7 @@ pub(super) fn to_bytes(model: &Exported) -> Result<Vec<u8>> {
     Ok(file)
 }
 
-type Tensor = (String, &'static str, Vec<usize>, Vec<u8>);
-
-/// The integers come first, so that each number lies at a multiple of its size.
+/// The integers come first.
 fn tensors(model: &Exported) -> Vec<Tensor> {
     let is_norm = |layer: &&Layer| matches!(layer.operation, Operation::BatchNorm { .. });
     let step = model.step.to_le_bytes().to_vec();

@@ -32,7 +32,12 @@ pub fn conv_block(images: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, spec: S
 /// Whether [`conv_block()`] and its gradients work for a spec on a device. The CPU twins do all that is
 /// valid; the shaders do kernels up to 7 x 7 and pools up to 4 x 4, in any size that can be counted.
 pub fn runs_on(spec: &Spec, device: &Device) -> bool {
-    match is_cpu(device) {
+    runs(spec, is_cpu(device))
+}
+
+/// [`runs_on`] for a device that is one of the CPU backends, or is not.
+pub fn runs(spec: &Spec, on_cpu: bool) -> bool {
+    match on_cpu {
         true => spec.is_valid(),
         false => cube::does_block(spec),
     }

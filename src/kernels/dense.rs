@@ -1,5 +1,5 @@
-//! A fully connected layer in one operation each way: product, bias, activation, dropout. The kernels
-//! are [`weft_cpu::dense`]; on a GPU burn's operations serve, which it fuses itself.
+//! A fully connected layer in one operation each way: product, bias, activation, dropout. The CPU twin
+//! of `shaders/dense*.wgsl` is [`weft_cpu::dense`]; here are its tensors and its gradient.
 
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -10,9 +10,9 @@ use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, Dispatch};
 use burn::tensor::{Device, Tensor};
-pub use weft_cpu::dense::Spec;
+pub use weft_cpu::dense::{Activation, Dropout, Spec};
 
-use super::{Kernels, f32_output};
+use super::{Kernels, cube, f32_output, is_cpu};
 
 /// The layer's output, `[batch, output]`; only where [`runs_on`] says so.
 ///
@@ -27,9 +27,15 @@ pub fn dense(inputs: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>, spec: Spec) 
     ))
 }
 
-/// Whether a device has a kernel for fully connected layers.
-pub fn runs_on(device: &Device) -> bool {
-    super::is_cpu(device)
+/// Whether [`dense()`] and its gradients work for a spec on a device: on a CPU always, on a GPU in any
+/// size that its shaders can count.
+pub fn runs_on(spec: &Spec, device: &Device) -> bool {
+    runs(spec, is_cpu(device))
+}
+
+/// [`runs_on`] for a device that is one of the CPU backends, or is not.
+pub fn runs(spec: &Spec, on_cpu: bool) -> bool {
+    on_cpu || cube::does_layer(spec)
 }
 
 pub(super) fn output(

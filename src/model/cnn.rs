@@ -253,7 +253,13 @@ impl CnnConfig {
 }
 
 impl BlockConfig {
-    /// `sides`: after the convolution. Nothing in a block is larger than the convolution's output.
+    /// Whether one kernel does all of it on every device; larger ones are not done on a GPU.
+    fn is_fused(&self) -> bool {
+        let small = self.kernel <= 7 && self.pool <= 4;
+        small && !self.batch_norm && self.activation.in_block().is_some()
+    }
+
+    /// `sides`: after the convolution. Nothing in a block is larger than its first output.
     fn layer(&self, index: usize, n_channels: usize, sides: [usize; 2]) -> Layer {
         let area = sides.iter().product::<usize>() as u64;
         let output = (self.filters as u64).saturating_mul(area);
@@ -262,18 +268,24 @@ impl BlockConfig {
         let weight = kernel
             .saturating_mul(n_channels as u64)
             .saturating_mul(self.filters as u64);
-        // The convolution's output, batch norm's, and behind the pool: values, indices, dropout's mask.
-        let kept = output.saturating_mul(1 + u64::from(self.batch_norm));
-        let behind = if self.pool > 1 { 2 } else { 0 } + u64::from(self.dropout > 0.0);
+        // In one kernel, the output behind the pool and its route. Else the convolution's output, batch
+        // norm's, and behind the pool: values, indices, dropout's mask.
+        let (largest, kept, summed) = if self.is_fused() {
+            (pooled, pooled.saturating_mul(2), 1)
+        } else {
+            let behind = if self.pool > 1 { 2 } else { 0 } + u64::from(self.dropout > 0.0);
+            let kept = output.saturating_mul(1 + u64::from(self.batch_norm));
+            (output, kept.saturating_add(behind * pooled), area)
+        };
         // A bias, or what batch norm learns and tracks: four numbers a channel.
         let per_filter = if self.batch_norm { 4 } else { 1 };
         Layer {
             name: format!("the convolution of model.blocks[{index}]"),
-            output,
-            kept: kept.saturating_add(behind * pooled),
+            output: largest,
+            kept,
             weight,
             parameters: weight.saturating_add(per_filter * self.filters as u64),
-            summed: area,
+            summed,
         }
     }
 }

@@ -114,19 +114,21 @@ pub(super) fn dense(
         Some(activation) => activation.in_block(),
     };
     let bias = layer.bias.as_ref().map(|bias| bias.val());
-    if let (Some(in_kernel), Some(bias)) = (in_kernel, bias)
-        && kernels::dense::runs_on(&x.device())
-    {
+    if let (Some(in_kernel), Some(bias)) = (in_kernel, bias) {
         let ([batch, inputs], [_, outputs]) = (x.dims(), layer.weight.dims());
         let spec = kernels::dense::Spec {
             batch,
             inputs,
             outputs,
             activation: in_kernel,
-            dropout: dropout().map(conv_block::dropout_of),
+            dropout: None,
             input_grad: true,
         };
-        return kernels::dense::dense(x, layer.weight.val(), bias, spec);
+        if kernels::dense::runs_on(&spec, &x.device()) {
+            let dropout = dropout().map(conv_block::dropout_of);
+            let spec = kernels::dense::Spec { dropout, ..spec };
+            return kernels::dense::dense(x, layer.weight.val(), bias, spec);
+        }
     }
     let x = layer.forward(x);
     let x = match activation {

@@ -2,7 +2,9 @@
 //! list of them.
 
 pub mod cnn;
+pub mod flops;
 pub mod init;
+pub mod kernel_path;
 pub mod layers;
 pub mod memory;
 pub mod mlp;

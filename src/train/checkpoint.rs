@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use burn::module::Module;
 use burn::tensor::Bytes;
 use burn::train::checkpoint::{
     Checkpoint, Checkpointer, CheckpointerError, CheckpointingAction, CheckpointingStrategy,
@@ -13,6 +14,8 @@ use burn::train::checkpoint::{
 use burn::train::metric::store::EventStoreClient;
 use burn_pack::{DType, Reader, Tensor, Writer};
 use serde::{Deserialize, Serialize};
+
+use super::step::Trainee;
 
 /// The `[checkpoint]` section.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -153,6 +156,12 @@ impl<R: Checkpoint> Checkpointer<R> for PartCheckpointer {
         };
         R::checkpoint_from_bytes(Bytes::from_bytes_vec(bytes)).map_err(CheckpointerError::Record)
     }
+}
+
+/// The bytes of a model file, as a checkpoint has it.
+pub fn model_file(model: Trainee) -> Result<Vec<u8>, PartError> {
+    let record = model.into_record().checkpoint_into_bytes();
+    in_order(record.map_err(|error| PartError::Record(error.to_string()))?)
 }
 
 /// The same record with its tensors by name: burn writes an optimizer's in the order of a hash map,

@@ -84,6 +84,12 @@ impl Sums {
         })
     }
 
+    /// The loss of each step that was added since the last read, summed over its images. Waits for the device.
+    pub fn losses(&self) -> Result<Vec<f32>, TensorReadError> {
+        let losses = self.added.iter();
+        losses.map(|loss| loss.clone().try_into_scalar()).collect()
+    }
+
     fn find_fault(&self, loss_sum: f32) -> Result<ReadError, TensorReadError> {
         for (index, loss) in self.added.iter().enumerate() {
             let value = loss.clone().try_into_scalar::<f32>()?;

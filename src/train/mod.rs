@@ -9,6 +9,7 @@ pub mod optimizer;
 pub mod progress;
 pub mod schedule;
 pub mod step;
+pub mod steps;
 pub mod stop;
 mod strategy;
 
@@ -17,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use burn::train::renderer::MetricsRenderer;
-use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
+use burn::train::{Interrupter, SupervisedTraining, TrainingStrategy};
 use serde::{Deserialize, Serialize};
 
 use crate::config::ExperimentConfig;
@@ -29,7 +30,7 @@ use checkpoint::{Part, PartCheckpointer, Slot, WhenAsked};
 use dashboard::Dashboard;
 use metrics::RunningMetric;
 use progress::Progress;
-use schedule::{RateFactor, Schedule, ScheduleConfig};
+use schedule::{RateFactor, ScheduleConfig};
 use step::Trainee;
 pub use stop::{Place, StopFlag};
 use strategy::EpochLoop;
@@ -158,28 +159,14 @@ impl Training<'_> {
     pub fn run(self) -> Result<(Ended, TrainState)> {
         let config = self.config;
         let (cursor, slot, factor) = (Cursor::default(), Slot::default(), RateFactor::default());
-        let train = ResidentLoader::new(
-            self.data.train,
-            config.train.batch_size,
-            Order::Shuffled {
-                seed: config.seed,
-                augmentation: config.augmentation.for_kernel(),
-                cursor: cursor.clone(),
-            },
-        );
+        let train = steps::loader(config, self.data.train, &cursor);
         let validation = ResidentLoader::new(
             self.data.validation,
             config.train.evaluation_batch_size,
             Order::Stored,
         );
         let peak = config.optimizer.learning_rate();
-        let schedule = Schedule::new(
-            &config.schedule,
-            peak,
-            train.n_batches() as u64,
-            config.train.epochs,
-            factor.clone(),
-        );
+        let learner = steps::learner(config, self.model, train.n_batches(), factor.clone());
         let state = self.state;
         factor.set(rate_factor(&state));
         if let Some(checkpoint) = &self.resume {
@@ -239,11 +226,7 @@ impl Training<'_> {
         if self.resume.is_some() {
             training = training.checkpoint(epochs_done);
         }
-        let result = training.launch(Learner::new(
-            self.model,
-            config.optimizer.init(),
-            burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler::new(schedule),
-        ));
+        let result = training.launch(learner);
         drop(result.renderer);
         let unpoison = PoisonError::into_inner;
         let ended = epoch_loop.ended.lock().unwrap_or_else(unpoison).take();

@@ -9,7 +9,7 @@ use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use super::metrics::{StepOutput, Sums};
 use super::optimizer::clip_by_global_norm;
 use crate::data::loader::Batch;
-use crate::kernels::cross_entropy::cross_entropy;
+use crate::kernels::cross_entropy::{CrossEntropy, cross_entropy};
 use crate::model::{Classifier, Mode};
 
 /// A model in training: the classifier, its loss, and how its gradients are clipped.
@@ -43,17 +43,44 @@ impl TrainStep for Trainee {
     type Output = StepOutput;
 
     fn step(&self, batch: Batch) -> TrainOutput<StepOutput> {
+        let forward = self.forward(batch);
+        let grads = self.backward(&forward);
+        let item = forward.sums();
+        TrainOutput { grads, item }
+    }
+}
+
+/// What a forward pass of training gives.
+pub(super) struct Forward {
+    loss: CrossEntropy,
+    n_images: usize,
+}
+
+/// The parts of a step, in their order.
+impl Trainee {
+    pub(super) fn forward(&self, batch: Batch) -> Forward {
         let mode = Mode::Training { key: batch.key };
         let logits = self.classifier.forward(batch.images, mode);
-        let loss = cross_entropy(logits, batch.labels, self.label_smoothing);
-        let mut grads = GradientsParams::from_grads(loss.mean.backward(), self);
-        if self.clip_norm > 0.0 {
-            grads = clip_by_global_norm(self, grads, self.clip_norm);
+        Forward {
+            loss: cross_entropy(logits, batch.labels, self.label_smoothing),
+            n_images: batch.n_images,
         }
-        TrainOutput {
-            grads,
-            item: Sums::new(loss.sum.inner(), loss.correct.inner(), batch.n_images).into(),
+    }
+
+    pub(super) fn backward(&self, forward: &Forward) -> GradientsParams {
+        let gradients = forward.loss.mean.clone().backward();
+        let grads = GradientsParams::from_grads(gradients, self);
+        match self.clip_norm > 0.0 {
+            true => clip_by_global_norm(self, grads, self.clip_norm),
+            false => grads,
         }
+    }
+}
+
+impl Forward {
+    pub(super) fn sums(self) -> StepOutput {
+        let CrossEntropy { sum, correct, .. } = self.loss;
+        Sums::new(sum.inner(), correct.inner(), self.n_images).into()
     }
 }
 

@@ -19,7 +19,7 @@ use super::metrics::{ReadError, StepOutput, Sums, accuracy, images, mean_loss};
 use super::progress::Progress;
 use super::schedule::{RateFactor, ReduceOnPlateauConfig};
 use super::step::Trainee;
-use super::{Diverged, Ended, StopFlag, rate_factor};
+use super::{Diverged, Ended, StopFlag, rate_factor, steps};
 use crate::data::loader::Cursor;
 use crate::failure;
 use crate::run::RunFolder;
@@ -175,10 +175,8 @@ impl Pass<'_> {
                 self.save()?;
             }
             let Some(batch) = batches.next() else { break };
-            let step = self.learner.train_step(batch.context("the next batch")?);
-            self.learner.lr_step();
-            self.learner.optimizer_step(step.grads);
-            step.item.add_to(&mut sums);
+            let batch = batch.context("the next batch")?;
+            steps::advance(&mut self.learner, batch, &mut sums);
             self.state.batch += 1;
             self.state.step += 1;
             if reported.elapsed() >= REPORT_EVERY {

@@ -2,6 +2,7 @@
 //! as sums in another order are.
 
 mod conv_block;
+mod dense;
 mod loss_and_adam;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};

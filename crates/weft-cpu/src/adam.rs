@@ -1,9 +1,8 @@
 //! One step of Adam (Kingma and Ba, 2015) or AdamW (Loshchilov and Hutter, 2019) in one pass over the
 //! memory. The CPU twin of `shaders/adam.wgsl`.
 
-use rayon::prelude::*;
-
 use crate::simd::{Instructions, Simd, for_each_instruction_set};
+use crate::threads::{Parts, for_each, part_of};
 
 /// The numbers of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,13 +36,16 @@ pub fn step(
     updated: &mut [f32],
 ) {
     let [first, second] = moments;
-    let chunks = updated
-        .par_chunks_mut(CHUNK)
-        .zip(parameter.par_chunks(CHUNK))
-        .zip(grad.par_chunks(CHUNK))
-        .zip(first.par_chunks_mut(CHUNK))
-        .zip(second.par_chunks_mut(CHUNK));
-    chunks.for_each(|((((updated, parameter), grad), first), second)| {
+    let updated = Parts::new(updated, CHUNK);
+    let (first, second) = (Parts::new(first, CHUNK), Parts::new(second, CHUNK));
+    for_each(updated.count(), &|index| {
+        let (parameter, grad) = (
+            part_of(parameter, CHUNK, index),
+            part_of(grad, CHUNK, index),
+        );
+        // SAFETY: each task has an index of its own.
+        let (first, second, updated) =
+            unsafe { (first.of(index), second.of(index), updated.of(index)) };
         some(instructions, spec, parameter, grad, first, second, updated);
     });
 }

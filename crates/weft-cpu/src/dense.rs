@@ -1,11 +1,10 @@
 //! A fully connected layer in one pass: product, bias, activation and dropout; and backward.
 
-use rayon::prelude::*;
-
 pub use crate::elementwise::{Activation, Dropout};
 use crate::memory::written;
 use crate::product::{Finish, Matrix, Plain, Size, product};
 use crate::simd::Instructions;
+use crate::threads::{Parts, for_each, part_of};
 
 /// A layer's shapes and functions. Inputs are `[batch, input]`, weights `[input, output]`, outputs
 /// `[batch, output]`.
@@ -164,36 +163,35 @@ pub fn backward(
 fn before_activation(spec: &Spec, outputs: &[f32], grad: &[f32]) -> Vec<f32> {
     let scale = spec.dropout.map_or(1.0, |dropout| dropout.scale());
     let mut before = vec![0f32; grad.len()];
-    let lines = before
-        .par_chunks_mut(16 * spec.outputs)
-        .zip(outputs.par_chunks(16 * spec.outputs))
-        .zip(grad.par_chunks(16 * spec.outputs));
-    lines
-        .enumerate()
-        .for_each(|(chunk, ((before, outputs), grad))| {
-            let numbers = before.iter_mut().zip(outputs).zip(grad);
-            match (spec.activation, spec.dropout) {
-                // What was dropped is zero, as a closed ReLU.
-                (Activation::Relu, _) => {
-                    for ((before, &output), &grad) in numbers {
-                        *before = if output > 0.0 { grad * scale } else { 0.0 };
-                    }
+    let len = 16 * spec.outputs;
+    let parts = Parts::new(&mut before, len);
+    for_each(parts.count(), &|chunk| {
+        let (outputs, grad) = (part_of(outputs, len, chunk), part_of(grad, len, chunk));
+        // SAFETY: each task has an index of its own.
+        let before = unsafe { parts.of(chunk) };
+        let numbers = before.iter_mut().zip(outputs).zip(grad);
+        match (spec.activation, spec.dropout) {
+            // What was dropped is zero, as a closed ReLU.
+            (Activation::Relu, _) => {
+                for ((before, &output), &grad) in numbers {
+                    *before = if output > 0.0 { grad * scale } else { 0.0 };
                 }
-                (activation, None) => {
-                    for ((before, &output), &grad) in numbers {
-                        *before = grad * activation.derivative(output);
-                    }
+            }
+            (activation, None) => {
+                for ((before, &output), &grad) in numbers {
+                    *before = grad * activation.derivative(output);
                 }
-                (activation, Some(dropout)) => {
-                    let first = (chunk * 16 * spec.outputs) as u32;
-                    for (element, ((before, &output), &grad)) in (first..).zip(numbers) {
-                        if !dropout.drops(element) {
-                            *before = grad * scale * activation.derivative(output / scale);
-                        }
+            }
+            (activation, Some(dropout)) => {
+                let first = (chunk * 16 * spec.outputs) as u32;
+                for (element, ((before, &output), &grad)) in (first..).zip(numbers) {
+                    if !dropout.drops(element) {
+                        *before = grad * scale * activation.derivative(output / scale);
                     }
                 }
             }
-        });
+        }
+    });
     before
 }
 

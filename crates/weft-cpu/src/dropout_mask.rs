@@ -1,8 +1,7 @@
 //! The mask of inverted dropout: the CPU twin of `shaders/dropout_mask.wgsl`.
 
-use rayon::prelude::*;
-
 use crate::random::{draw, happens, threshold};
+use crate::threads::{Parts, for_each};
 
 /// Which elements are dropped, and what the others are multiplied by.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,15 +37,15 @@ pub fn on_cpu(n_elements: usize, spec: &DropoutSpec) -> Vec<f32> {
     const CHUNK: usize = 16 * 1024;
     let (limit, scale) = (threshold(spec.probability), spec.scale());
     let mut mask = vec![0f32; n_elements];
-    mask.par_chunks_mut(CHUNK)
-        .enumerate()
-        .for_each(|(chunk, mask)| {
-            let first = (chunk * CHUNK) as u32;
-            for (element, value) in (first..).zip(mask) {
-                let dropped = happens(draw(spec.key, element, spec.layer), limit);
-                *value = if dropped { 0.0 } else { scale };
-            }
-        });
+    let parts = Parts::new(&mut mask, CHUNK);
+    for_each(parts.count(), &|chunk| {
+        let first = (chunk * CHUNK) as u32;
+        // SAFETY: each task has a part of its own.
+        for (element, value) in (first..).zip(unsafe { parts.of(chunk) }) {
+            let dropped = happens(draw(spec.key, element, spec.layer), limit);
+            *value = if dropped { 0.0 } else { scale };
+        }
+    });
     mask
 }
 

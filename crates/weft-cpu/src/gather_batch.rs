@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::random::{draw, happens, threshold};
+use crate::threads::{Parts, for_each};
 
 /// What one launch does. The names are those of the shader.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -124,6 +125,9 @@ pub fn table(mean: f64, deviation: f64) -> Vec<i32> {
         .collect()
 }
 
+/// Images that one task takes.
+const IMAGES: usize = 16;
+
 /// The CPU twin.
 pub fn on_cpu(packed: &[i32], order: &[i32], table: &[i32], spec: &GatherSpec) -> Vec<f32> {
     let n_values = spec.n_values();
@@ -131,11 +135,12 @@ pub fn on_cpu(packed: &[i32], order: &[i32], table: &[i32], spec: &GatherSpec) -
     let bits = table.iter().map(|&bits| f32::from_bits(bits as u32));
     let values: Vec<f32> = bits.collect();
     let mut images = vec![0f32; spec.n_images as usize * n_values];
-    images
-        .par_chunks_mut(n_values)
-        .with_min_len(8)
-        .zip(&order[spec.first as usize..])
-        .for_each(|(output, &image_index)| {
+    let batch = &order[spec.first as usize..];
+    let parts = Parts::new(&mut images, IMAGES * n_values);
+    for_each(parts.count(), &|part| {
+        // SAFETY: each task has a part of its own.
+        let outputs = unsafe { parts.of(part) }.chunks_exact_mut(n_values);
+        for (output, &image_index) in outputs.zip(&batch[part * IMAGES..]) {
             let image = &packed[image_index as usize * words..][..words];
             let change = Change::draw(spec, image_index as u32);
             let channels = output.chunks_mut(spec.n_pixels()).zip(values.chunks(256));
@@ -150,7 +155,8 @@ pub fn on_cpu(packed: &[i32], order: &[i32], table: &[i32], spec: &GatherSpec) -
                     change.apply(&plane, values, spec, output);
                 }
             }
-        });
+        }
+    });
     images
 }
 

@@ -15,3 +15,4 @@ pub mod memory;
 mod product;
 pub mod random;
 pub mod simd;
+mod threads;

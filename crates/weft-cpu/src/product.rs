@@ -1,9 +1,8 @@
 //! Matrix products. A panel of two vectors of columns of the right matrix is packed once and meets all
 //! rows of the left one; each number of the result is summed in one order, whatever the threads.
 
-use rayon::prelude::*;
-
 use crate::simd::{Instructions, Simd, for_each_instruction_set};
+use crate::threads::{Parts, for_each};
 
 /// A matrix in somebody's memory.
 #[derive(Clone, Copy)]
@@ -96,7 +95,7 @@ pub(crate) fn product<F: Finish>(
         }
     };
     let result = Shared(result.as_mut_ptr());
-    (0..panels * slices).into_par_iter().for_each(|task| {
+    for_each(panels * slices, &|task| {
         let (panel, slice) = (task % panels, task / panels);
         let rows = size.rows.div_ceil(slices);
         let first = (slice * rows).min(size.rows);
@@ -117,9 +116,10 @@ pub(crate) fn product<F: Finish>(
 /// The left matrix, row by row.
 fn turn(size: Size, left: Matrix) -> Vec<f32> {
     let mut turned = vec![0f32; size.rows * size.inner];
-    let rows = turned.par_chunks_mut(16 * size.inner).enumerate();
-    rows.for_each(|(slice, rows)| {
-        let first = slice * 16;
+    let slices = Parts::new(&mut turned, 16 * size.inner);
+    for_each(slices.count(), &|slice| {
+        // SAFETY: each task has a slice of its own.
+        let (rows, first) = (unsafe { slices.of(slice) }, slice * 16);
         for k in 0..size.inner {
             let at = first * left.row + k * left.column;
             for (row, to) in rows.chunks_exact_mut(size.inner).enumerate() {

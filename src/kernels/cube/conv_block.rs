@@ -8,18 +8,14 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::machine::Machine;
 use super::template::{Numbers, expand};
-use super::{Program, empty, launch};
+use super::{MEMORY, MOST_ROUNDS, Program, activation, empty, launch};
 use crate::kernels::conv_block::{Activation, Dropout, Spec, images_shape, weight_shape};
 
 type Float = FloatTensor<CubeBackend>;
 type Int = IntTensor<CubeBackend>;
 
-/// Workgroup memory that every WebGPU device has, in bytes.
-const MEMORY: usize = 16 * 1024;
 /// Invocations of a workgroup that every WebGPU device allows.
 const MOST_INVOCATIONS: usize = 256;
-/// Rounds of all loops of an invocation, below what Mesa's llvmpipe cuts off.
-const MOST_ROUNDS: usize = 60_000;
 
 /// Whether the shaders can do a block on any WebGPU device. Refused are kernels over 7 x 7 and pools over
 /// 4 x 4, whose registers would not suffice, and sizes that no index or loop can count.
@@ -30,18 +26,17 @@ pub(super) fn fits(spec: &Spec) -> bool {
     let numbers = [spec.image_len(), spec.output_len(), spec.windows()]
         .map(|n| n.saturating_mul(spec.batch.max(8)));
     let counted = numbers.iter().all(|&n| n < 1 << 30) && spec.weight_len() < 1 << 26;
-    counted
-        && [Machine::Gpu, Machine::Software]
-            .into_iter()
-            .all(|machine| {
-                let weight = WeightGrad::of(spec, machine);
-                let rounds = [
-                    Forward::of(spec).rounds(spec),
-                    weight.length + weight.slices,
-                    InputGrad::of(spec, machine).rounds(spec),
-                ];
-                rounds.iter().all(|&rounds| rounds < MOST_ROUNDS)
-            })
+    let walks = [Machine::Gpu, Machine::Software].map(|machine| {
+        let division = WeightGrad::of(spec, machine);
+        division.length + division.slices
+    });
+    let rounds = [
+        Forward::of(spec).rounds(spec),
+        walks[0].max(walks[1]),
+        // A software renderer has the windows of a block side by side, not in a loop.
+        InputGrad::of(spec, Machine::Gpu).rounds(spec),
+    ];
+    counted && rounds.iter().all(|&rounds| rounds < MOST_ROUNDS)
 }
 
 /// What is computed, and how the work is divided: all of it is in the shader's text.
@@ -76,7 +71,10 @@ impl Block {
 impl Program for Block {
     fn text(&self) -> String {
         let Self { spec, machine, .. } = self;
-        let common = include_str!("../../../shaders/conv_block_common.wgsl");
+        let common = concat!(
+            include_str!("../../../shaders/activation.wgsl"),
+            include_str!("../../../shaders/conv_block_common.wgsl")
+        );
         let random = include_str!("../../../shaders/random.wgsl");
         let (numbers, shader) = match self.part {
             Part::Forward => (
@@ -131,13 +129,7 @@ fn numbers(spec: &Spec) -> Numbers {
         ("WINDOWS", spec.windows()),
         ("CHANNELS_FIRST", usize::from(spec.channels_first)),
     ]);
-    let activation = match spec.activation {
-        Activation::Identity => 0,
-        Activation::Relu => 1,
-        Activation::Tanh => 2,
-        Activation::Selu => 3,
-    };
-    numbers.set("ACTIVATION", activation);
+    numbers.set("ACTIVATION", activation(spec.activation));
     let scale = spec.dropout.map_or(1f32.to_bits(), |d| d.scale_bits);
     numbers.set("SCALE_BITS", scale);
     numbers

@@ -3,6 +3,7 @@
 mod adam;
 mod conv_block;
 mod cross_entropy;
+mod dense;
 mod machine;
 mod template;
 
@@ -24,7 +25,7 @@ use burn_wgpu::CubeDim;
 pub use machine::Machine;
 
 use super::adam::AdamSpec;
-use super::conv_block::Spec;
+use super::conv_block::{Activation, Spec};
 use super::cross_entropy::CrossEntropySpec;
 use super::{DropoutSpec, GatherSpec, Kernels};
 
@@ -32,10 +33,29 @@ use super::{DropoutSpec, GatherSpec, Kernels};
 const WORKGROUP: u32 = 256;
 /// Most workgroups on one axis that every WebGPU device allows.
 const MAX_WORKGROUPS: u32 = 65_535;
+/// Workgroup memory that every WebGPU device has, in bytes.
+const MEMORY: usize = 16 * 1024;
+/// Rounds of all loops of an invocation, below what Mesa's llvmpipe cuts off.
+const MOST_ROUNDS: usize = 60_000;
 
 /// Whether the shaders can do a block.
 pub(super) fn does_block(spec: &Spec) -> bool {
     conv_block::fits(spec)
+}
+
+/// Whether the shaders can do a fully connected layer.
+pub(super) fn does_layer(spec: &super::dense::Spec) -> bool {
+    dense::fits(spec)
+}
+
+/// As the shaders number the activations.
+fn activation(activation: Activation) -> u32 {
+    match activation {
+        Activation::Identity => 0,
+        Activation::Relu => 1,
+        Activation::Tanh => 2,
+        Activation::Selu => 3,
+    }
 }
 
 /// A shader. The value is the key under which it is kept once compiled: it holds all that its text
@@ -136,22 +156,22 @@ impl Kernels for CubeBackend {
     }
 
     fn dense(
-        _inputs: FloatTensor<Self>,
-        _weight: FloatTensor<Self>,
-        _bias: FloatTensor<Self>,
-        _spec: super::dense::Spec,
+        inputs: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        spec: super::dense::Spec,
     ) -> FloatTensor<Self> {
-        unreachable!("`dense::runs_on` says no: burn's operations serve")
+        dense::forward(inputs, weight, bias, &spec)
     }
 
     fn dense_grad(
-        _inputs: FloatTensor<Self>,
-        _weight: FloatTensor<Self>,
-        _outputs: FloatTensor<Self>,
-        _grad: FloatTensor<Self>,
-        _spec: super::dense::Spec,
+        inputs: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        outputs: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        spec: super::dense::Spec,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        unreachable!("`dense::runs_on` says no: burn's operations serve")
+        dense::gradient(inputs, weight, outputs, grad, &spec)
     }
 
     fn cross_entropy(

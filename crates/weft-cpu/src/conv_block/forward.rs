@@ -1,10 +1,9 @@
 //! Forward: a few rows of the convolution at a time, pooled while they are in the nearest cache.
 
-use rayon::prelude::*;
-
 use super::pack::{Padded, by_tap};
 use super::spec::{Activation, Dropout, NO_ROUTE, Spec};
 use crate::simd::{Instructions, Simd, for_each_instruction_set};
+use crate::threads::{Parts, for_each, part_of};
 
 /// Images that one task takes.
 const IMAGES: usize = 4;
@@ -24,22 +23,20 @@ pub fn forward(
 ) {
     let block = 2 * instructions.lanes();
     let weight = by_tap(spec, weight, block);
-    let tasks = output
-        .par_chunks_mut(IMAGES * spec.output_len())
-        .zip(route.par_chunks_mut(IMAGES * spec.output_len()))
-        .zip(images.par_chunks(IMAGES * spec.image_len()));
-    tasks
-        .enumerate()
-        .for_each(|(task, ((output, route), images))| {
-            let task = Task {
-                spec,
-                first: task * IMAGES,
-                images,
-                weight: &weight,
-                bias,
-            };
-            some_images(instructions, &task, output, route);
-        });
+    let outputs = Parts::new(output, IMAGES * spec.output_len());
+    let routes = Parts::new(route, IMAGES * spec.output_len());
+    for_each(outputs.count(), &|index| {
+        let task = Task {
+            spec,
+            first: index * IMAGES,
+            images: part_of(images, IMAGES * spec.image_len(), index),
+            weight: &weight,
+            bias,
+        };
+        // SAFETY: each task has an index of its own.
+        let (output, route) = unsafe { (outputs.of(index), routes.of(index)) };
+        some_images(instructions, &task, output, route);
+    });
 }
 
 struct Task<'a> {

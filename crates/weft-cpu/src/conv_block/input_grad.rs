@@ -1,10 +1,9 @@
 //! Backward for the input: each routed gradient adds its filter to the pixels under it.
 
-use rayon::prelude::*;
-
 use super::pack::{Padded, Routed, Runs};
 use super::spec::Spec;
 use crate::simd::{Instructions, Simd, for_each_instruction_set};
+use crate::threads::{Parts, for_each};
 
 /// Images that one task takes.
 const IMAGES: usize = 4;
@@ -24,21 +23,20 @@ pub fn input_grad(
 ) {
     let runs = Runs::of(spec, instructions.lanes());
     let weight = runs.pack(spec, weight);
-    images_grad
-        .par_chunks_mut(IMAGES * spec.image_len())
-        .enumerate()
-        .for_each(|(task, images_grad)| {
-            let task = Task {
-                spec,
-                runs,
-                first: task * IMAGES,
-                weight: &weight,
-                output,
-                route,
-                grad,
-            };
-            some_images(instructions, &task, images_grad);
-        });
+    let parts = Parts::new(images_grad, IMAGES * spec.image_len());
+    for_each(parts.count(), &|index| {
+        let task = Task {
+            spec,
+            runs,
+            first: index * IMAGES,
+            weight: &weight,
+            output,
+            route,
+            grad,
+        };
+        // SAFETY: each task has an index of its own.
+        some_images(instructions, &task, unsafe { parts.of(index) });
+    });
 }
 
 struct Task<'a> {

@@ -1,11 +1,10 @@
 //! Backward for the weights: each routed gradient adds the pixels under it to its filter's gradient.
 //! Vectors run over the pixels of a kernel's row where those are many, over the filters where they are few.
 
-use rayon::prelude::*;
-
 use super::pack::{Padded, Routed, Runs};
 use super::spec::{NO_ROUTE, Spec};
 use crate::simd::{Instructions, Simd, for_each_instruction_set};
+use crate::threads::{Parts, for_each, part_of};
 
 /// Images whose sums are taken one after another. The parts are added in order, whatever thread made
 /// them: the sum does not depend on the number of threads.
@@ -26,31 +25,32 @@ pub fn weight_grad(
     let runs = Runs::of(spec, instructions.lanes());
     // Short runs would leave most of a vector empty.
     let by_filter = runs.used < 2 * instructions.lanes() && runs.used < 24;
-    let parts: Vec<Part> = images
-        .par_chunks(IMAGES * spec.image_len())
-        .enumerate()
-        .map(|(task, images)| {
-            let task = Task {
-                spec,
-                runs,
-                first: task * IMAGES,
-                images,
-                output,
-                route,
-                grad,
-            };
-            let mut part = Part::zeros(spec, &runs, by_filter.then(|| instructions.lanes()));
-            match by_filter {
-                true => some_by_filter(instructions, &task, &mut part),
-                false => some_by_run(instructions, &task, &mut part),
-            }
-            part
-        })
+    let lanes = by_filter.then(|| instructions.lanes());
+    let n_parts = spec.batch.div_ceil(IMAGES);
+    let mut parts: Vec<Part> = (0..n_parts)
+        .map(|_| Part::zeros(spec, &runs, lanes))
         .collect();
+    let each = Parts::new(&mut parts, 1);
+    for_each(n_parts, &|index| {
+        let task = Task {
+            spec,
+            runs,
+            first: index * IMAGES,
+            images: part_of(images, IMAGES * spec.image_len(), index),
+            output,
+            route,
+            grad,
+        };
+        // SAFETY: each task has an index of its own.
+        let part = unsafe { &mut each.of(index)[0] };
+        match by_filter {
+            true => some_by_filter(instructions, &task, part),
+            false => some_by_run(instructions, &task, part),
+        }
+    });
     let mut parts = parts.into_iter();
-    let mut sum = parts
-        .next()
-        .unwrap_or_else(|| Part::zeros(spec, &runs, by_filter.then(|| instructions.lanes())));
+    let first = parts.next();
+    let mut sum = first.unwrap_or_else(|| Part::zeros(spec, &runs, lanes));
     for part in parts {
         add(&mut sum.weight, &part.weight);
         add(&mut sum.bias, &part.bias);

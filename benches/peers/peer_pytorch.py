@@ -1,0 +1,274 @@
+"""PyTorch's training step, as its performance guide has it. The protocol is in peer.py.
+
+    python peer_pytorch.py FOLDER [--batch N] [--steps N] [--device cpu|cuda] [--mode eager|compiled] [--threads N]
+
+All images lie on the device as f32, a batch is gathered there, Adam is the fused one, gradients are dropped and
+not zeroed, sums stay on the device. What depends on model and machine is tried out while warming up, and the
+fastest is kept: for a CNN whether channels come first or last, in mode "compiled" how torch.compile is used.
+"""
+
+import collections
+import platform
+import sys
+import time
+
+from peer import Experiment, arguments, import_or_say, keep_stdout_clean, serve
+
+# Steps and turns that each way is tried out with.
+TRIAL_STEPS, TRIAL_TURNS = 10, 3
+
+
+def main():
+    parser = arguments(__doc__, ["eager", "compiled"])
+    parser.add_argument("--way", help="the one way to train in, such as whole:channels_first; none is tried out then")
+    args = parser.parse_args()
+    say = keep_stdout_clean()
+    torch = import_or_say(say, "torch")
+    if args.device == "cuda" and not torch.cuda.is_available():
+        say({"unavailable": "torch sees no CUDA device"})
+        return
+    torch.set_num_threads(args.threads)
+    if args.tf32:
+        torch.set_float32_matmul_precision("high")
+    experiment = Experiment(args.folder, args.batch)
+    tried = {}
+
+    def make_trainer():
+        way = args.way or fastest_way(experiment, args.device, args.mode, tried)
+        return Trainer(experiment, args.device, way)
+
+    def describe(trainer):
+        cuda = args.device == "cuda"
+        name = torch.cuda.get_device_name() if cuda else f"CPU ({torch.get_num_threads()} threads)"
+        version = f"torch {torch.__version__}, Python {platform.python_version()}"
+        return {"device": name, "version": version, "way": trainer.way, "tried_ms": tried}
+
+    serve(say, make_trainer, args.steps, describe)
+
+
+def fastest_way(experiment, device, mode, tried):
+    """The fastest way of the mode to train in; `tried` gets the milliseconds of each, or what went wrong."""
+    compilers = ["eager"] if mode == "eager" else COMPILERS[device]
+    layouts = ["channels_first", "channels_last"] if experiment.model["kind"] == "cnn" else ["channels_first"]
+    ways = [f"{compiler}:{layout}" for compiler in compilers for layout in layouts]
+    if len(ways) == 1:
+        return ways[0]
+    for way in ways:
+        try:
+            trainer = Trainer(experiment, device, way)
+            times = [trainer.timed_turn(TRIAL_STEPS) for _ in range(1 + TRIAL_TURNS)]
+            tried[way] = min(times[1:])
+        # A compiler fails in its own ways; the next one may do.
+        except Exception as error:
+            tried[way] = f"{type(error).__name__}: {error}".splitlines()[0]
+            print(f"{way}: {error}", file=sys.stderr)
+    times = {way: ms for way, ms in tried.items() if isinstance(ms, float)}
+    if not times:
+        raise SystemExit(f"no way works: {tried}")
+    return min(times, key=times.get)
+
+
+def build(experiment, torch):
+    """The model with the initial weights. Modules with weights have the names of weights.safetensors."""
+    nn, model = torch.nn, experiment.model
+    activations = {"relu": lambda: nn.ReLU(inplace=True), "tanh": nn.Tanh, "selu": nn.SELU, "gelu": nn.GELU}
+    modules = collections.OrderedDict()
+
+    def add(name, module):
+        modules[name] = module
+
+    def activation_and_dropout(name, activation, pool, dropout):
+        add(f"{name}_activation", activations[activation]())
+        if pool > 1:
+            add(f"{name}_pool", nn.MaxPool2d(pool))
+        if dropout > 0:
+            add(f"{name}_dropout", nn.Dropout(dropout))
+
+    n_channels, height, width = experiment.images.shape[1:]
+    if model["kind"] == "cnn":
+        for number, block in enumerate(model["blocks"], 1):
+            kernel, norm = block["kernel"], block["batch_norm"]
+            padding = kernel // 2 if block["padding"] == "same" else 0
+            add(f"conv{number}", nn.Conv2d(n_channels, block["filters"], kernel, padding=padding, bias=not norm))
+            n_channels = block["filters"]
+            if norm:
+                add(f"norm{number}", nn.BatchNorm2d(n_channels))
+            activation_and_dropout(f"conv{number}", block["activation"], block["pool"], block["dropout"])
+            height, width = [(side + 2 * padding - kernel + 1) // block["pool"] for side in (height, width)]
+    add("flatten", nn.Flatten())
+    n_inputs = n_channels * height * width
+    if model["kind"] == "cnn":
+        name, layers, norm = "dense", model["dense"], False
+        activation, dropout = model["dense_activation"], model["dense_dropout"]
+    elif model["kind"] == "mlp":
+        name, layers, norm = "hidden", model["hidden"], model["batch_norm"]
+        activation, dropout = model["activation"], model["dropout"]
+    else:
+        name, layers, norm, activation, dropout = "", [], False, "relu", 0.0
+    for number, units in enumerate(layers, 1):
+        add(f"{name}{number}", nn.Linear(n_inputs, units))
+        if norm:
+            add(f"norm{number}", nn.BatchNorm1d(units))
+        activation_and_dropout(f"{name}{number}", activation, 1, dropout)
+        n_inputs = units
+    add("output", nn.Linear(n_inputs, experiment.n_classes))
+    module = nn.Sequential(modules)
+    weights = {name: torch.from_numpy(values) for name, values in experiment.weights.items()}
+    module.load_state_dict(weights, strict=True)
+    return module
+
+
+def optimizer_of(experiment, parameters, torch, capturable):
+    config, kind = experiment.optimizer, experiment.optimizer["kind"]
+    if kind == "sgd":
+        names = {"lr": "learning_rate", "momentum": "momentum", "nesterov": "nesterov", "weight_decay": "weight_decay"}
+        return torch.optim.SGD(parameters, **{key: config[name] for key, name in names.items()}, fused=True)
+    class_ = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[kind]
+    return class_(
+        parameters,
+        lr=config["learning_rate"],
+        betas=(config["beta_1"], config["beta_2"]),
+        eps=config["epsilon"],
+        weight_decay=config["weight_decay"],
+        fused=True,
+        capturable=capturable,
+    )
+
+
+def data_of(torch, images, labels):
+    """All images and labels on a device. A CUDA graph copies its inputs at each launch, but not a module's buffers."""
+    data = torch.nn.Module()
+    data.register_buffer("images", images)
+    data.register_buffer("labels", labels)
+    return data
+
+
+class Trainer:
+    """way: "COMPILER:LAYOUT", see COMPILERS."""
+
+    def __init__(self, experiment, device, way):
+        import torch
+
+        torch.manual_seed(experiment.config.get("seed", 1))
+        self.torch, self.way, self.device = torch, way, device
+        compiler, layout = way.split(":")
+        # Compiled code of another way must not be taken for this one's.
+        torch._dynamo.reset() if compiler != "eager" else None
+        memory_format = {"channels_first": torch.contiguous_format, "channels_last": torch.channels_last}[layout]
+        images = torch.from_numpy(experiment.normalized()).contiguous(memory_format=memory_format)
+        self.data = data_of(torch, images, torch.from_numpy(experiment.labels)).to(device)
+        self.order = torch.from_numpy(experiment.order).to(device)
+        self.model = build(experiment, torch).to(device).to(memory_format=memory_format).train()
+        self.parameters = list(self.model.parameters())
+        self.optimizer = optimizer_of(experiment, self.parameters, torch, device == "cuda")
+        self.label_smoothing, self.clip_norm = experiment.label_smoothing, experiment.clip_norm
+        self.loss_sum = torch.zeros((), device=device)
+        self.n_correct = torch.zeros((), dtype=torch.int64, device=device)
+        self.next_batch = 0
+        COMPILERS_BY_NAME[compiler](self)
+
+    def forward(self, index):
+        """index: i64 [batch]. Returns the mean loss and how many are right."""
+        functional = self.torch.nn.functional
+        images, labels = self.data.images[index], self.data.labels[index]
+        logits = self.model(images)
+        loss = functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        return loss, (logits.detach().argmax(1) == labels).sum()
+
+    def step(self, index):
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, n_correct = self.forward(index)
+        loss.backward()
+        if self.clip_norm > 0:
+            self.torch.nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+        self.optimizer.step()
+        self.add(loss, n_correct)
+
+    def add(self, loss, n_correct):
+        self.loss_sum += loss.detach()
+        self.n_correct += n_correct
+
+    def turn(self, n_steps):
+        """Mean loss of the next steps. Reading it waits for the device."""
+        self.loss_sum.zero_()
+        self.n_correct.zero_()
+        for _ in range(n_steps):
+            self.step(self.order[self.next_batch])
+            self.next_batch = (self.next_batch + 1) % len(self.order)
+        self.n_correct.item()
+        return self.loss_sum.item() / n_steps
+
+    def timed_turn(self, n_steps):
+        """Milliseconds a step."""
+        start = time.perf_counter()
+        self.turn(n_steps)
+        return (time.perf_counter() - start) * 1e3 / n_steps
+
+
+def compile_forward(trainer, **options):
+    """Forward and backward pass are compiled; the fused optimizer is one kernel as it is."""
+    trainer.forward = trainer.torch.compile(trainer.forward, **options)
+
+
+def compile_whole(trainer, **options):
+    """All of a step, optimizer and sums included, as one function for the compiler to divide."""
+    trainer.step = trainer.torch.compile(trainer.step, **options)
+
+
+def reduce_overhead(trainer):
+    """CUDA graphs as torch.compile makes them. What they give is overwritten by the next step: it is added at once."""
+    compiled = trainer.torch.compile(trainer.forward, mode="reduce-overhead")
+
+    def forward(index):
+        trainer.torch.compiler.cudagraph_mark_step_begin()
+        return compiled(index)
+
+    trainer.forward = forward
+
+
+def capture(trainer):
+    """The compiled step, recorded as one CUDA graph: a launch for a step."""
+    torch = trainer.torch
+    compile_forward(trainer, mode="max-autotune-no-cudagraphs")
+    eager_step, recorded = trainer.step, {}
+    index_of_graph = torch.empty_like(trainer.order[0])
+
+    def step(index):
+        index_of_graph.copy_(index)
+        if "graph" in recorded:
+            recorded["graph"].replay()
+            return
+        # The first steps are real ones, on a side stream as a capture wants it.
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            eager_step(index_of_graph)
+        torch.cuda.current_stream().wait_stream(stream)
+        recorded["n_steps"] = recorded.get("n_steps", 0) + 1
+        if recorded["n_steps"] == 3:
+            graph = torch.cuda.CUDAGraph()
+            trainer.optimizer.zero_grad(set_to_none=True)
+            with torch.cuda.graph(graph):
+                eager_step(index_of_graph)
+            recorded["graph"] = graph
+
+    trainer.step = step
+
+
+COMPILERS_BY_NAME = {
+    "eager": lambda trainer: None,
+    "forward": compile_forward,
+    "whole": compile_whole,
+    "max_autotune": lambda trainer: compile_whole(trainer, mode="max-autotune-no-cudagraphs"),
+    "reduce_overhead": reduce_overhead,
+    "capture": capture,
+}
+# What mode "compiled" tries on a device.
+COMPILERS = {
+    "cpu": ["forward", "whole", "max_autotune"],
+    "cuda": ["reduce_overhead", "capture", "max_autotune"],
+}
+
+
+if __name__ == "__main__":
+    main()

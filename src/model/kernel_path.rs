@@ -1,0 +1,138 @@
+//! Which kernels compute a model's layers: weft's own, or burn's one after another.
+
+use weft_cpu::simd::Instructions;
+
+use super::layers::{Activation, Padding};
+use super::{InputShape, ModelConfig};
+use crate::kernels::{conv_block, dense};
+
+/// For people: "weft's (AVX-512)", "weft's (WGSL), burn's for model.blocks[0]". `on_cpu` is whether the
+/// device is one of the CPU backends.
+pub fn kernel_path(model: &ModelConfig, input: InputShape, batch: usize, on_cpu: bool) -> String {
+    let own = match on_cpu {
+        true => Instructions::best().as_str(),
+        false => "WGSL",
+    };
+    let burns = burns_layers(model, input, batch, on_cpu);
+    match burns.is_empty() {
+        true => format!("weft's ({own})"),
+        false => format!("weft's ({own}), burn's for {}", burns.join(", ")),
+    }
+}
+
+/// The keys of the layers that burn's operations compute, in part at least.
+fn burns_layers(model: &ModelConfig, input: InputShape, batch: usize, on_cpu: bool) -> Vec<String> {
+    let mut burns = Vec::new();
+    let mut linear =
+        |key: String, inputs: usize, outputs: usize, activation: Option<Activation>| {
+            let in_kernel = match activation {
+                None => Some(conv_block::Activation::Identity),
+                Some(activation) => activation.in_block(),
+            };
+            let runs = in_kernel.is_some_and(|activation| {
+                let spec = dense::Spec {
+                    batch,
+                    inputs,
+                    outputs,
+                    activation,
+                    dropout: None,
+                    input_grad: true,
+                };
+                dense::runs(&spec, on_cpu)
+            });
+            if !runs {
+                burns.push(key);
+            }
+        };
+    match model {
+        ModelConfig::SoftmaxRegression(_) => {
+            linear(
+                "the output".to_owned(),
+                input.n_values(),
+                input.n_classes,
+                None,
+            );
+        }
+        ModelConfig::Mlp(config) => {
+            let mut inputs = input.n_values();
+            for (index, &units) in config.hidden.iter().enumerate() {
+                let activation = (!config.batch_norm).then_some(config.activation);
+                linear(format!("model.hidden[{index}]"), inputs, units, activation);
+                inputs = units;
+            }
+            linear("the output".to_owned(), inputs, input.n_classes, None);
+            if config.batch_norm {
+                burns.push("model.batch_norm".to_owned());
+            }
+        }
+        ModelConfig::Cnn(config) => {
+            let mut blocks = Vec::new();
+            let mut channels = input.channels;
+            let mut sides = [input.height, input.width];
+            for (index, block) in config.blocks.iter().enumerate() {
+                let spec = conv_block::Spec {
+                    batch,
+                    height: sides[0],
+                    width: sides[1],
+                    in_channels: channels,
+                    out_channels: block.filters,
+                    kernel: block.kernel,
+                    padding: Padding::zeros(block.padding, block.kernel),
+                    pool: block.pool,
+                    activation: block
+                        .activation
+                        .in_block()
+                        .unwrap_or(conv_block::Activation::Identity),
+                    dropout: None,
+                    channels_first: false,
+                };
+                let fused = !block.batch_norm && block.activation.in_block().is_some();
+                if !(fused && conv_block::runs(&spec, on_cpu)) {
+                    blocks.push(format!("model.blocks[{index}]"));
+                }
+                sides = [spec.out_height(), spec.out_width()];
+                channels = block.filters;
+            }
+            let mut inputs = channels * sides[0] * sides[1];
+            for (index, &units) in config.dense.iter().enumerate() {
+                let key = format!("model.dense[{index}]");
+                linear(key, inputs, units, Some(config.dense_activation));
+                inputs = units;
+            }
+            linear("the output".to_owned(), inputs, input.n_classes, None);
+            blocks.append(&mut burns);
+            return blocks;
+        }
+    }
+    burns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(model: &str) -> String {
+        let model: ModelConfig = toml::from_str(model).unwrap();
+        let input = InputShape {
+            channels: 1,
+            height: 28,
+            width: 28,
+            n_classes: 10,
+        };
+        kernel_path(&model, input, 128, false)
+    }
+
+    #[test]
+    fn what_burn_computes_is_named() {
+        assert_eq!(path("kind = \"softmax_regression\""), "weft's (WGSL)");
+        assert_eq!(path("kind = \"cnn\""), "weft's (WGSL)");
+        assert_eq!(
+            path("kind = \"mlp\"\nhidden = [9]\nactivation = \"gelu\""),
+            "weft's (WGSL), burn's for model.hidden[0]"
+        );
+        assert_eq!(
+            path("kind = \"cnn\"\n[[blocks]]\nbatch_norm = true\n[[blocks]]\nkernel = 9"),
+            "weft's (WGSL), burn's for model.blocks[0], model.blocks[1]"
+        );
+    }
+}
