@@ -28,6 +28,8 @@ pub use weft_cpu::random;
 
 use adam::AdamSpec;
 use cross_entropy::CrossEntropySpec;
+#[doc(hidden)]
+pub use cube::Machine;
 pub use dropout_mask::DropoutSpec;
 pub use gather_batch::GatherSpec;
 

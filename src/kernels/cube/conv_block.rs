@@ -6,6 +6,7 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::machine::Machine;
 use super::template::{Numbers, expand};
 use super::{MEMORY, MOST_ROUNDS, Program, activation, empty, launch};
 use crate::kernels::conv_block::{Activation, Dropout, Spec, images_shape, weight_shape};
@@ -15,23 +16,6 @@ type Int = IntTensor<CubeBackend>;
 
 /// Invocations of a workgroup that every WebGPU device allows.
 const MOST_INVOCATIONS: usize = 256;
-
-/// What computes. A software renderer runs eight invocations in one thread and takes a load for each
-/// of them apart, but not arithmetic: it wants few and large ones, a GPU many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Machine {
-    Gpu,
-    Software,
-}
-
-impl Machine {
-    fn of(tensor: &CubeTensor) -> Self {
-        match tensor.client.properties().identity.physical {
-            Some(_) => Self::Gpu,
-            None => Self::Software,
-        }
-    }
-}
 
 /// Whether the shaders can do a block on any WebGPU device. Refused are kernels over 7 x 7 and pools over
 /// 4 x 4, whose registers would not suffice, and sizes that no index or loop can count.
@@ -46,9 +30,9 @@ pub(super) fn fits(spec: &Spec) -> bool {
         && [Machine::Gpu, Machine::Software]
             .into_iter()
             .all(|machine| {
-                let weight = WeightGrad::of(spec);
+                let weight = WeightGrad::of(spec, machine);
                 let rounds = [
-                    Forward::of(spec, machine).rounds(spec),
+                    Forward::of(spec).rounds(spec),
                     weight.length + weight.slices,
                     InputGrad::of(spec, machine).rounds(spec),
                 ];
@@ -95,15 +79,15 @@ impl Program for Block {
         let random = include_str!("../../../shaders/random.wgsl");
         let (numbers, shader) = match self.part {
             Part::Forward => (
-                Forward::of(spec, *machine).numbers(spec),
+                Forward::of(spec).numbers(spec),
                 include_str!("../../../shaders/conv_block.wgsl"),
             ),
             Part::WeightGrad => (
-                WeightGrad::of(spec).numbers(spec),
+                WeightGrad::of(spec, *machine).numbers(spec),
                 include_str!("../../../shaders/conv_block_weight_grad.wgsl"),
             ),
             Part::WeightSum => (
-                WeightGrad::of(spec).numbers(spec),
+                WeightGrad::of(spec, *machine).numbers(spec),
                 include_str!("../../../shaders/conv_block_weight_sum.wgsl"),
             ),
             Part::InputGrad => (
@@ -120,22 +104,11 @@ fn even(n: usize, most: usize) -> usize {
     n.div_ceil(n.div_ceil(most.max(1)).max(1))
 }
 
-/// Rows and columns of windows that an invocation takes, of those that are `allowed` the ones with the
-/// least `cost`. Without a pool four positions share their pixels even on a GPU.
-fn tile(
-    spec: &Spec,
-    machine: Machine,
-    allowed: impl Fn([usize; 2]) -> bool,
-    cost: impl Fn([usize; 2]) -> usize,
-) -> [usize; 2] {
-    match machine {
-        Machine::Gpu if spec.pool == 1 => [2, 2],
-        Machine::Gpu => [1, 1],
-        Machine::Software => (1..=8)
-            .flat_map(|y| (1..=8).map(move |x| [y, x]))
-            .filter(|&tile| allowed(tile))
-            .min_by_key(|&tile| cost(tile))
-            .unwrap_or([1, 1]),
+/// Rows and columns of windows that an invocation takes: without a pool four positions share their pixels.
+fn tile(spec: &Spec) -> [usize; 2] {
+    match spec.pool {
+        1 => [2, 2],
+        _ => [1, 1],
     }
 }
 
@@ -184,21 +157,14 @@ struct Forward {
 }
 
 impl Forward {
-    fn of(spec: &Spec, machine: Machine) -> Self {
+    fn of(spec: &Spec) -> Self {
         let all_quads = spec.out_channels.div_ceil(4);
         let quads = even(all_quads, 8);
+        let tile = tile(spec);
         let out = [spec.out_height(), spec.out_width()];
-        let tiles = |tile: [usize; 2]| [0, 1].map(|axis| out[axis].div_ceil(tile[axis]));
-        let patch = |tile: [usize; 2]| tile.map(|side| side * spec.pool + spec.kernel - 1);
-        // Loads: the patch, and four weights for each tap.
-        let loads = |tile| {
-            tiles(tile).iter().product::<usize>()
-                * (patch(tile).iter().product::<usize>() + 4 * area(spec))
-        };
-        let few = |tile: [usize; 2]| tile[0] * tile[1] * spec.pool * spec.pool <= 16;
-        let tile = tile(spec, machine, few, loads);
         // Four channels of a larger patch are too much for the registers.
-        let step = match spec.in_channels % 4 == 0 && patch(tile).iter().product::<usize>() <= 16 {
+        let patch = tile[0] * spec.pool + spec.kernel - 1;
+        let step = match spec.in_channels % 4 == 0 && patch <= 4 {
             true => 4,
             false => 1,
         };
@@ -208,7 +174,7 @@ impl Forward {
             quads,
             blocks: all_quads.div_ceil(quads),
             tile,
-            tiles: tiles(tile),
+            tiles: [0, 1].map(|axis| out[axis].div_ceil(tile[axis])),
             group_tiles: 128 / quads,
             chunk,
             step,
@@ -282,21 +248,25 @@ struct WeightGrad {
 }
 
 impl WeightGrad {
-    fn of(spec: &Spec) -> Self {
+    fn of(spec: &Spec, machine: Machine) -> Self {
         let rows = if spec.kernel <= 5 { spec.kernel } else { 1 };
         let row_groups = spec.kernel.div_ceil(rows);
-        // About a hundred sums stay in registers.
+        // Sums of an invocation, which stay in registers, and invocations in all.
+        let (most, invocations) = match machine {
+            Machine::Gpu => (104, 64 * 1024),
+            Machine::Software => (52, 2 * 1024),
+        };
         let each = [8, 4, 2, 1]
             .into_iter()
-            .find(|each| each * (rows * spec.kernel + 1) <= 104 && *each < 2 * spec.out_channels)
+            .find(|each| each * (rows * spec.kernel + 1) <= most && *each < 2 * spec.out_channels)
             .unwrap_or(1);
         let all_lanes = spec.out_channels.div_ceil(each) * spec.in_channels * row_groups;
         let lanes = all_lanes.next_power_of_two().min(32);
         let subs = MOST_INVOCATIONS / lanes;
         let windows = spec.batch * spec.windows();
-        // Enough invocations for a large GPU, and walks that are worth their sum.
-        let walks = (64 * 1024 / all_lanes).max(1);
-        let length = windows.div_ceil(walks).max(8);
+        // Long enough that they are worth their sum.
+        let walks = (invocations / all_lanes).max(1);
+        let length = windows.div_ceil(walks).clamp(8, 16 * 1024);
         Self {
             each,
             rows,
@@ -371,14 +341,10 @@ impl InputGrad {
                 last - first(tile)[axis] + 1
             })
         };
-        // Loads: route and gradient of each window, and the taps.
-        let windows = |tile: [usize; 2]| (tile[0] + reach) * (tile[1] + reach);
-        let loads = |tile| across(tile)[0] * across(tile)[1] * (2 * windows(tile) + area(spec));
-        let few = |tile: [usize; 2]| {
-            tile[0] * tile[1] * spec.pool * spec.pool <= 64
-                && windows(tile) * spec.pool * spec.pool <= 144
+        let tile = match machine {
+            Machine::Gpu => tile(spec),
+            Machine::Software => fewest_loads(spec, reach, &across),
         };
-        let tile = tile(spec, machine, few, loads);
         let filter = lanes * (area(spec) | 1) * size_of::<f32>();
         Self {
             machine,
@@ -439,19 +405,38 @@ impl InputGrad {
     }
 }
 
+/// The block with which the images' gradient takes the fewest loads: route and gradient of each window
+/// that reaches into it, and the taps.
+fn fewest_loads(
+    spec: &Spec,
+    reach: usize,
+    across: &impl Fn([usize; 2]) -> [usize; 2],
+) -> [usize; 2] {
+    let windows = |tile: [usize; 2]| (tile[0] + reach) * (tile[1] + reach);
+    let loads = |tile| across(tile)[0] * across(tile)[1] * (2 * windows(tile) + area(spec));
+    let few = |tile: [usize; 2]| {
+        let places = spec.pool * spec.pool;
+        tile[0] * tile[1] * places <= 64 && windows(tile) * places <= 144
+    };
+    (1..=8)
+        .flat_map(|y| (1..=8).map(move |x| [y, x]))
+        .filter(|&tile| few(tile))
+        .min_by_key(|&tile| loads(tile))
+        .unwrap_or([1, 1])
+}
+
 /// One launch.
 pub(super) fn forward(images: Float, weight: Float, bias: Float, spec: &Spec) -> (Float, Int) {
     let [images, weight, bias] = [images, weight, bias].map(into_contiguous);
     let output = empty(&images, spec.output_shape(), DType::F32);
     let route = empty(&images, spec.output_shape(), DType::I32);
-    let machine = Machine::of(&images);
-    let division = Forward::of(spec, machine);
+    let division = Forward::of(spec);
     let tiles = spec.batch * division.tiles[0] * division.tiles[1];
     let groups = [tiles.div_ceil(division.group_tiles), division.blocks];
     let key: Vec<u32> = spec.dropout.iter().map(|dropout| dropout.key).collect();
     let tensors = [&images, &weight, &bias, &output, &route];
     launch(
-        Block::new(Part::Forward, spec, machine),
+        Block::new(Part::Forward, spec, Machine::Gpu),
         groups,
         &tensors,
         &key,
@@ -469,7 +454,7 @@ pub(super) fn weight_grad(
 ) -> (Float, Float) {
     let [images, output, route, grad] = [images, output, route, grad].map(into_contiguous);
     let machine = Machine::of(&images);
-    let division = WeightGrad::of(spec);
+    let division = WeightGrad::of(spec, machine);
     let sums = division.all_lanes * division.sums(spec);
     let parts = empty(&images, [division.slices * sums], DType::F32);
     let groups = [division.all_lanes.div_ceil(division.lanes), division.slices];

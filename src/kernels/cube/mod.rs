@@ -4,6 +4,7 @@ mod adam;
 mod conv_block;
 mod cross_entropy;
 mod dense;
+mod machine;
 mod template;
 
 use std::fmt::Debug;
@@ -20,6 +21,8 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::template::{KernelSource, SourceKernel, SourceTemplate};
 use burn_cubecl::tensor::CubeTensor;
 use burn_wgpu::CubeDim;
+
+pub use machine::Machine;
 
 use super::adam::AdamSpec;
 use super::conv_block::{Activation, Spec};

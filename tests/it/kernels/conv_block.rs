@@ -1,13 +1,15 @@
 //! Convolution blocks: the shaders against the CPU twins on real images, and the gradients on every
 //! device against burn's composed operations and against differences of a plain loss in f64.
 
+use std::sync::{Mutex, PoisonError};
+
 use burn::backend::Dispatch;
 use burn::tensor::activation::{relu, tanh};
 use burn::tensor::module::{conv2d, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use weft::kernels::conv_block::{Activation, Dropout, NO_ROUTE, Spec, conv_block, runs_on};
-use weft::kernels::{Kernels, random};
+use weft::kernels::{Kernels, Machine, random};
 use weft_cpu::conv_block as twin;
 use weft_cpu::simd::Instructions;
 
@@ -153,6 +155,9 @@ fn assert_close(what: &str, spec: &Spec, got: &[f32], want: &[f32], tolerance: f
     }
 }
 
+/// Tests run beside one another, and the machine that is assumed holds for all.
+static ASSUMED: Mutex<()> = Mutex::new(());
+
 /// The shaders against the twins: forward, then each gradient from the twin's output and route.
 fn check(spec: Spec, device: &Device) {
     assert!(runs_on(&spec, device), "{spec:?}");
@@ -173,6 +178,17 @@ fn check(spec: Spec, device: &Device) {
         &route.into_data().iter::<i32>().collect::<Vec<_>>(),
     );
 
+    let _one_at_a_time = ASSUMED.lock().unwrap_or_else(PoisonError::into_inner);
+    for machine in [Machine::Software, Machine::Gpu] {
+        machine.assume();
+        check_gradients(&spec, &case, device);
+    }
+}
+
+/// The gradients from the twin's output and route.
+fn check_gradients(spec: &Spec, case: &Case, device: &Device) {
+    let images = tensor(&case.images, images_shape(spec), device).into_dispatch();
+    let weight = tensor(&case.weight, weight_shape(spec), device).into_dispatch();
     let shape = spec.output_shape();
     let route: Vec<i32> = case.route.iter().map(|&place| i32::from(place)).collect();
     let route = Tensor::<4, Int>::from_data(TensorData::new(route, shape), (device, DType::I32));
@@ -182,7 +198,7 @@ fn check(spec: Spec, device: &Device) {
     let best = Instructions::best();
     let (weight_want, bias_want) = twin::weight_grad(
         best,
-        &spec,
+        spec,
         &case.images,
         &case.output,
         &case.route,
@@ -193,17 +209,17 @@ fn check(spec: Spec, device: &Device) {
         output.clone(),
         route.clone(),
         grad.clone(),
-        spec,
+        *spec,
     );
     let weight_got = values(Tensor::<4>::from_dispatch(weight_got));
-    assert_close("weight gradient", &spec, &weight_got, &weight_want, 1e-5);
+    assert_close("weight gradient", spec, &weight_got, &weight_want, 1e-5);
     let bias_got = values(Tensor::<1>::from_dispatch(bias_got));
-    assert_close("bias gradient", &spec, &bias_got, &bias_want, 1e-5);
+    assert_close("bias gradient", spec, &bias_got, &bias_want, 1e-5);
 
     let mut images_want = vec![f32::NAN; case.images.len()];
     twin::input_grad(
         best,
-        &spec,
+        spec,
         &case.weight,
         &case.output,
         &case.route,
@@ -211,9 +227,9 @@ fn check(spec: Spec, device: &Device) {
         &mut images_want,
     );
     let images_got =
-        <Dispatch as Kernels>::conv_block_input_grad(weight, output, route, grad, spec);
+        <Dispatch as Kernels>::conv_block_input_grad(weight, output, route, grad, *spec);
     let images_got = values(Tensor::<4>::from_dispatch(images_got));
-    assert_close("images' gradient", &spec, &images_got, &images_want, 1e-5);
+    assert_close("images' gradient", spec, &images_got, &images_want, 1e-5);
 }
 
 /// Another route than the twin's is one to a value that is as large, to f32 rounding.
@@ -250,9 +266,8 @@ fn shapes_of_real_models() {
         (28, 1, 32, 0, None),
         (13, 32, 32, 0, None),
         (13, 64, 64, 0, dropout()),
-        (28, 1, 16, 1, None),
         (14, 16, 32, 1, None),
-        (32, 3, 24, 1, dropout()),
+        (32, 3, 24, 1, None),
     ] {
         check(
             Spec {
@@ -274,7 +289,7 @@ fn any_shape() {
     let Some(device) = devices::gpu("any_shape") else {
         return;
     };
-    for i in 0..16 {
+    for i in 0..7 {
         let pick = |counter: u32, n: u32| (random::draw(9, i, counter) % n) as usize;
         let kernel = 1 + pick(0, 5);
         let spec = Spec {
@@ -300,7 +315,7 @@ fn the_largest_kernels_and_pools() {
     let Some(device) = devices::gpu("the_largest_kernels_and_pools") else {
         return;
     };
-    for (kernel, pool, channels) in [(7, 1, 2), (7, 4, 3), (6, 2, 40), (1, 4, 33), (2, 1, 8)] {
+    for (kernel, pool, channels) in [(7, 1, 2), (5, 4, 3), (6, 2, 40), (1, 3, 33)] {
         check(
             Spec {
                 batch: 3,
@@ -340,27 +355,26 @@ fn activations_dropout_and_layouts() {
     let Some(device) = devices::gpu("activations_dropout_and_layouts") else {
         return;
     };
-    for activation in [
-        Activation::Identity,
-        Activation::Relu,
-        Activation::Tanh,
-        Activation::Selu,
+    for (activation, dropout, channels_first) in [
+        (Activation::Identity, None, true),
+        (Activation::Relu, dropout(), true),
+        (Activation::Tanh, dropout(), false),
+        (Activation::Tanh, None, true),
+        (Activation::Selu, dropout(), true),
     ] {
-        for (dropout, channels_first) in [(None, true), (dropout(), false), (dropout(), true)] {
-            check(
-                Spec {
-                    height: 11,
-                    width: 9,
-                    in_channels: 5,
-                    out_channels: 7,
-                    activation,
-                    dropout,
-                    channels_first,
-                    ..spec()
-                },
-                &device,
-            );
-        }
+        check(
+            Spec {
+                height: 11,
+                width: 9,
+                in_channels: 5,
+                out_channels: if channels_first { 7 } else { 12 },
+                activation,
+                dropout,
+                channels_first,
+                ..spec()
+            },
+            &device,
+        );
     }
 }
 
@@ -373,14 +387,15 @@ fn dropout_follows_its_key() {
         .map(|key| {
             let dropout = dropout().map(|dropout| Dropout { key, ..dropout });
             let spec = Spec { dropout, ..spec() };
-            check(spec, &device);
             let case = Case::of(&spec);
-            values(conv_block(
+            let output = values(conv_block(
                 tensor(&case.images, images_shape(&spec), &device),
                 tensor(&case.weight, weight_shape(&spec), &device),
                 tensor(&case.bias, [spec.out_channels], &device),
                 spec,
-            ))
+            ));
+            assert_close("output", &spec, &output, &case.output, 1e-5);
+            output
         })
         .into();
     assert!(outputs[0] == outputs[2] && outputs[0] != outputs[1]);
@@ -420,8 +435,12 @@ fn sums_are_the_same_bits_each_time() {
         ..spec()
     };
     let case = Case::of(&spec);
-    let run = || gradients(&spec, &case, &device);
-    assert!(run() == run());
+    let _one_at_a_time = ASSUMED.lock().unwrap_or_else(PoisonError::into_inner);
+    for machine in [Machine::Software, Machine::Gpu] {
+        machine.assume();
+        let run = || gradients(&spec, &case, &device);
+        assert!(run() == run());
+    }
 }
 
 /// Gradients of images, weights and bias by autodiff, of the sum of the outputs times `case.grad`.
