@@ -51,9 +51,9 @@ fn main(
     }
     let first_row = group / COLUMN_TILES * TILE_ROWS;
     let first_column = group % COLUMN_TILES * TILE_COLUMNS;
-    let slice = local / LANES;
-    let lane_x = local % LANES % LANES_X;
+    let lane_x = local % LANES_X;
     let lane_y = local % LANES / LANES_X;
+    let slice = local / LANES;
 
     // Where this invocation's vectors are from, and where in the tiles they go. Lines past the last are
     // copies of it: nothing is written of them.
@@ -116,9 +116,11 @@ fn main(
 @end
     // A round fetches its terms and multiplies those of the round before.
     for (var round = 0u; round <= ROUNDS; round++) {
-        let buffer = round % BUFFERS * ${LEFT_SIZE + RIGHT_SIZE}u;
 @if BUFFERS == 1
+        let buffer = 0u;
         workgroupBarrier();
+@else
+        let buffer = round % BUFFERS * ${LEFT_SIZE + RIGHT_SIZE}u;
 @end
         if round > 0u {
             let first = (round - 1u) * DEPTH;

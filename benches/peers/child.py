@@ -7,6 +7,8 @@ import subprocess
 import tempfile
 import threading
 
+from machine import OtherLoad
+
 
 class Failed(Exception):
     """A child that ended or said something else than the protocol has; the message holds its stderr."""
@@ -65,14 +67,15 @@ class Child:
         return message
 
     def turn(self):
-        """Has it train for a turn. Returns milliseconds a step and the mean loss."""
+        """Has it train for a turn. Returns milliseconds a step, the mean loss, and OtherLoad.share meanwhile."""
+        others = OtherLoad(self.process.pid)
         try:
             self.process.stdin.write("\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             raise self._failed("ended") from None
         message = self._answer()
-        return message["ms_per_step"], message["loss"]
+        return message["ms_per_step"], message["loss"], others.share()
 
     def _answer(self):
         try:

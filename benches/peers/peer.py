@@ -32,7 +32,8 @@ def arguments(description, modes):
     parser.add_argument("--mode", choices=modes, default=modes[0])
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of the CPU")
     parser.add_argument("--tf32", action="store_true", help="matrix products in TF32 too (PyTorch, CUDA)")
-    parser.add_argument("--check", action="store_true", help="where a framework's formula differs from weft's, take weft's")
+    parser.add_argument("--ways", help="of the mode, with commas between [default: tries all and keeps the fastest]")
+    parser.add_argument("--check", action="store_true", help="compute as weft does: no TF32, and its formula of Adam")
     return parser
 
 

@@ -14,28 +14,30 @@ import time
 
 from peer import Experiment, arguments, import_or_say, keep_stdout_clean, serve
 
-# Steps and turns that each way is tried out with.
-TRIAL_STEPS, TRIAL_TURNS = 10, 3
+# Each way is tried out in turns of so many steps, at least so many turns and seconds.
+TRIAL_STEPS, TRIAL_TURNS, TRIAL_S = 10, 3, 1.0
 
 
 def main():
-    parser = arguments(__doc__, ["eager", "compiled"])
-    parser.add_argument("--way", help="the one way to train in, such as whole:channels_first; none is tried out then")
-    args = parser.parse_args()
+    args = arguments(__doc__, ["eager", "compiled"]).parse_args()
     say = keep_stdout_clean()
     torch = import_or_say(say, "torch")
     if args.device == "cuda" and not torch.cuda.is_available():
         say({"unavailable": "torch sees no CUDA device"})
         return
     torch.set_num_threads(args.threads)
-    if args.tf32:
-        torch.set_float32_matmul_precision("high")
+    if args.device == "cuda":
+        # Sizes never change: cuDNN may try out its algorithms.
+        torch.backends.cudnn.benchmark = True
+        # PyTorch's default is TF32 for convolutions and f32 for matrix products.
+        torch.set_float32_matmul_precision("high" if args.tf32 and not args.check else "highest")
+        torch.backends.cudnn.allow_tf32 = not args.check
     experiment = Experiment(args.folder, args.batch)
     tried = {}
 
     def make_trainer():
-        way = args.way or fastest_way(experiment, args.device, args.mode, tried)
-        return Trainer(experiment, args.device, way)
+        ways = args.ways.split(",") if args.ways else ways_of(experiment, args.device, args.mode)
+        return Trainer(experiment, args.device, fastest(ways, experiment, args.device, tried))
 
     def describe(trainer):
         cuda = args.device == "cuda"
@@ -46,18 +48,25 @@ def main():
     serve(say, make_trainer, args.steps, describe)
 
 
-def fastest_way(experiment, device, mode, tried):
-    """The fastest way of the mode to train in; `tried` gets the milliseconds of each, or what went wrong."""
+def ways_of(experiment, device, mode):
+    """COMPILER:LAYOUT, all that are worth a try."""
     compilers = ["eager"] if mode == "eager" else COMPILERS[device]
     layouts = ["channels_first", "channels_last"] if experiment.model["kind"] == "cnn" else ["channels_first"]
-    ways = [f"{compiler}:{layout}" for compiler in compilers for layout in layouts]
+    return [f"{compiler}:{layout}" for compiler in compilers for layout in layouts]
+
+
+def fastest(ways, experiment, device, tried):
+    """The fastest way to train in; `tried` gets the milliseconds of each, or what went wrong."""
     if len(ways) == 1:
         return ways[0]
     for way in ways:
         try:
             trainer = Trainer(experiment, device, way)
-            times = [trainer.timed_turn(TRIAL_STEPS) for _ in range(1 + TRIAL_TURNS)]
-            tried[way] = min(times[1:])
+            trainer.turn(TRIAL_STEPS)
+            times, start = [], time.perf_counter()
+            while len(times) < TRIAL_TURNS or time.perf_counter() - start < TRIAL_S:
+                times.append(trainer.timed_turn(TRIAL_STEPS))
+            tried[way] = min(times)
         # A compiler fails in its own ways; the next one may do.
         except Exception as error:
             tried[way] = f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,6 +1,8 @@
 //! Launching `shaders/dense*.wgsl`: how a product is divided, and which layers they can do.
 
 use burn::backend::tensor::FloatTensor;
+use burn::cubecl::Device;
+use burn::cubecl::device::WgpuDeviceKind;
 use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
@@ -13,8 +15,8 @@ type Float = FloatTensor<CubeBackend>;
 
 /// Vectors of four numbers in workgroup memory.
 const VECTORS: usize = MEMORY / size_of::<[f32; 4]>();
-/// Workgroups that a large GPU computes at a time.
-const CORES: usize = 128;
+/// Invocations of a workgroup.
+const GROUP: usize = WORKGROUP as usize;
 
 /// What a workgroup computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,7 @@ struct Tile {
     percent: usize,
 }
 
+/// The largest first.
 const TILES: [Tile; 5] = [
     Tile::new(64, 64, 8, 16, 100),
     Tile::new(32, 64, 8, 32, 95),
@@ -64,11 +67,12 @@ impl Tile {
         rows.div_ceil(self.rows) * columns.div_ceil(self.columns)
     }
 
-    /// The one that is likely to be fastest for a matrix, whatever is summed over.
-    fn of(rows: usize, columns: usize) -> Self {
+    /// The one that is likely to be fastest for a matrix, whatever is summed over, where `cores` workgroups
+    /// are computed at a time.
+    fn of(rows: usize, columns: usize, cores: usize) -> Self {
         let [mut best, ..] = TILES;
         let time = |tile: &Self| {
-            let groups = tile.groups(rows, columns).max(CORES);
+            let groups = tile.groups(rows, columns).max(cores);
             groups * tile.rows * tile.columns * 100 / tile.percent
         };
         for tile in TILES {
@@ -106,10 +110,12 @@ struct Dense {
     part: Part,
     /// Without what changes from step to step.
     spec: Spec,
+    /// Workgroups that the device computes at a time.
+    cores: usize,
 }
 
 impl Dense {
-    fn new(part: Part, spec: &Spec) -> Self {
+    fn new(part: Part, spec: &Spec, cores: usize) -> Self {
         let dropout = spec.dropout.map(|mut dropout| {
             dropout.key = 0;
             dropout
@@ -119,7 +125,7 @@ impl Dense {
             input_grad: false,
             ..*spec
         };
-        Self { part, spec }
+        Self { part, spec, cores }
     }
 
     /// Rows, columns, and what is summed over.
@@ -132,9 +138,14 @@ impl Dense {
         }
     }
 
+    fn tile(&self) -> Tile {
+        let [rows, columns, _] = self.size();
+        Tile::of(rows, columns, self.cores)
+    }
+
     fn groups(&self) -> usize {
         let [rows, columns, _] = self.size();
-        Tile::of(rows, columns).groups(rows, columns)
+        self.tile().groups(rows, columns)
     }
 
     /// Whether the lines of the left and of the right matrix lie along what is summed over.
@@ -160,14 +171,14 @@ impl Dense {
     fn numbers(&self) -> Numbers {
         let spec = &self.spec;
         let [rows, columns, inner] = self.size();
-        let tile = Tile::of(rows, columns);
+        let tile = self.tile();
         let mut numbers = Numbers::default();
         for (name, value) in [
             ("ROWS", rows),
             ("COLUMNS", columns),
             ("INNER", inner),
-            ("GROUP", WORKGROUP as usize),
-            ("GROUPS", tile.groups(rows, columns)),
+            ("GROUP", GROUP),
+            ("GROUPS", self.groups()),
             ("COLUMN_TILES", columns.div_ceil(tile.columns)),
             ("ROUNDS", inner.div_ceil(tile.depth)),
             ("WIDE", usize::from(columns % 4 == 0)),
@@ -194,7 +205,7 @@ impl Dense {
     fn division(&self, tile: &Tile, numbers: &mut Numbers) {
         let [rows, columns, inner] = self.size();
         let lanes = tile.lanes();
-        let slices = WORKGROUP as usize / lanes;
+        let slices = GROUP / lanes;
         let piece = slices.min(4);
         let mut sizes = [0; 2];
         for (side, name) in ["LEFT", "RIGHT"].iter().enumerate() {
@@ -215,7 +226,7 @@ impl Dense {
             for (number, value) in [
                 ("ALONG", usize::from(along)),
                 ("WIDE", usize::from(wide)),
-                ("LOADS", tile_lines * tile.depth / 4 / WORKGROUP as usize),
+                ("LOADS", tile_lines * tile.depth / 4 / GROUP),
                 ("STEP", if wide { step / 4 } else { step }),
                 ("STRIDE", stride),
                 ("SIZE", sizes[side]),
@@ -225,7 +236,7 @@ impl Dense {
         }
         let both = sizes[0] + sizes[1];
         let buffers = if 2 * both <= VECTORS { 2 } else { 1 };
-        let reduced = if slices > 1 { piece } else { 1 } * WORKGROUP as usize;
+        let reduced = if slices > 1 { piece } else { 1 } * GROUP;
         for (name, value) in [
             ("TILE_ROWS", tile.rows),
             ("TILE_COLUMNS", tile.columns),
@@ -265,11 +276,19 @@ impl Program for Dense {
     }
 }
 
+/// As many as a large GPU has; a small one is served as well by its tiles. A CPU needs no more than a few.
+fn cores(tensor: &Float) -> usize {
+    match &tensor.device {
+        Device::Wgpu(device) if device.kind == WgpuDeviceKind::Cpu => 1,
+        _ => 128,
+    }
+}
+
 /// Launches a part. The outputs, if given, are bound where their derivative is needed, and the key where
 /// it is drawn with.
 fn run(part: Part, spec: &Spec, tensors: &[&Float], outputs: Option<&Float>) {
-    let kernel = Dense::new(part, spec);
     let mut tensors = tensors.to_vec();
+    let kernel = Dense::new(part, spec, cores(tensors[0]));
     tensors.extend(outputs.filter(|_| kernel.derived()));
     let key = spec.dropout.filter(|_| kernel.draws());
     let words: Vec<u32> = key.iter().map(|dropout| dropout.key).collect();
@@ -304,4 +323,40 @@ pub(super) fn gradient(
     let tensors = [&weight, &grad, &inputs_grad];
     run(Part::InputGrad, spec, &tensors, Some(&outputs));
     (inputs_grad, weight_grad, bias_grad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_are_divided_evenly_and_fit_in_memory() {
+        for tile in TILES {
+            let (left, right) = (tile.rows * tile.depth / 4, tile.columns * tile.depth / 4);
+            assert!(left % GROUP == 0 && right % GROUP == 0, "{tile:?}");
+            let slices = GROUP / tile.lanes();
+            assert!(slices * tile.lanes() == GROUP, "{tile:?}");
+            assert!(tile.depth % (4 * slices) == 0, "{tile:?}");
+            assert!(tile.thread_rows % slices.min(4) == 0, "{tile:?}");
+            let padded = left + tile.rows + right + tile.columns;
+            assert!(padded <= VECTORS, "{tile:?}");
+            assert!(GROUP % (tile.columns / 4) == 0, "{tile:?}");
+        }
+    }
+
+    #[test]
+    fn large_gpus_are_filled_where_there_is_enough_to_do() {
+        for (size, groups) in [
+            ([1024, 512], 128),
+            ([128, 512], 128),
+            ([784, 512], 200),
+            ([1024, 10], 64),
+            ([128, 10], 8),
+        ] {
+            let [rows, columns] = size;
+            let tile = Tile::of(rows, columns, 128);
+            assert_eq!(tile.groups(rows, columns), groups, "{size:?} {tile:?}");
+        }
+        assert_eq!(Tile::of(1024, 512, 1), TILES[0]);
+    }
 }
