@@ -5,7 +5,7 @@ use burn_cubecl::kernel::into_contiguous;
 
 use super::super::template::Numbers;
 use super::super::{empty, launch};
-use super::{Block, Float, Int, MEMORY, Machine, Part, area, numbers, tile};
+use super::{Block, Float, Int, MEMORY, Machine, Part, area, even, numbers, tile};
 use crate::kernels::conv_block::Spec;
 
 /// How the forward pass is divided.

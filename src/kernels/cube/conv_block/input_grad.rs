@@ -6,7 +6,7 @@ use burn_cubecl::kernel::into_contiguous;
 use super::super::template::Numbers;
 use super::super::{empty, launch};
 use super::{
-    Block, Float, Int, MEMORY, MOST_INVOCATIONS, Machine, Part, area, numbers, tile, used,
+    Block, Float, Int, MEMORY, MOST_INVOCATIONS, Machine, Part, area, even, numbers, tile, used,
 };
 use crate::kernels::conv_block::{Spec, images_shape};
 

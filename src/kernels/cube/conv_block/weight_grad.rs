@@ -5,7 +5,7 @@ use burn_cubecl::kernel::into_contiguous;
 
 use super::super::template::Numbers;
 use super::super::{empty, launch};
-use super::{Block, Float, Int, MEMORY, MOST_INVOCATIONS, Machine, Part, numbers, used};
+use super::{Block, Float, Int, MEMORY, MOST_INVOCATIONS, Machine, Part, even, numbers, used};
 use crate::kernels::conv_block::{Spec, weight_shape};
 
 /// How the weights' gradient is divided.
