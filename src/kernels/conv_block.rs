@@ -132,12 +132,15 @@ impl<B: Kernels> Backward<B, 3> for ConvBlockGrad {
     }
 }
 
+/// Output and route.
+type Outputs<B> = (FloatTensor<B>, IntTensor<B>);
+
 pub(super) fn with_gradient<B: Kernels, C: CheckpointStrategy>(
     images: FloatTensor<Autodiff<B, C>>,
     weight: FloatTensor<Autodiff<B, C>>,
     bias: FloatTensor<Autodiff<B, C>>,
     spec: Spec,
-) -> (FloatTensor<Autodiff<B, C>>, IntTensor<Autodiff<B, C>>) {
+) -> Outputs<Autodiff<B, C>> {
     let nodes = [images.node(), weight.node(), bias.node()];
     let operation = ConvBlockGrad.prepare::<C>(nodes).compute_bound();
     match operation.stateful() {

@@ -163,7 +163,7 @@ impl Forward {
         let out = [spec.out_height(), spec.out_width()];
         // Four channels of a larger patch are too much for the registers.
         let patch = tile[0] * spec.pool + spec.kernel - 1;
-        let step = match spec.in_channels % 4 == 0 && patch <= 4 {
+        let step = match spec.in_channels.is_multiple_of(4) && patch <= 4 {
             true => 4,
             false => 1,
         };
@@ -194,7 +194,7 @@ impl Forward {
         let mut numbers = numbers(spec);
         let side = self.tile.map(|windows| windows * spec.pool);
         let ragged = spec.out_height() % self.tile[0] + spec.out_width() % self.tile[1] > 0;
-        let wide = spec.out_channels % 4 == 0 && !spec.channels_first;
+        let wide = spec.out_channels.is_multiple_of(4) && !spec.channels_first;
         numbers.set_all(&[
             ("QUADS", self.quads),
             ("STRIDE", stride(self.quads)),
@@ -287,7 +287,9 @@ impl WeightGrad {
         let mut numbers = numbers(spec);
         let piece = MEMORY / (self.lanes * self.subs / 2 * size_of::<f32>());
         let piece = even(self.sums(spec), piece);
-        let wide = spec.out_channels % 4 == 0 && self.each % 4 == 0 && !spec.channels_first;
+        let wide = spec.out_channels.is_multiple_of(4)
+            && self.each.is_multiple_of(4)
+            && !spec.channels_first;
         numbers.set_all(&[
             ("EACH", self.each),
             ("ROWS", self.rows),
