@@ -279,6 +279,7 @@ mod tests {
             weight: 50,
             parameters: 50,
             summed: 1,
+            places: 1,
         };
         vec![layer("a", 100), layer("b", 1000), layer("c", 10)]
     }

@@ -132,6 +132,7 @@ impl<B: Kernels> Backward<B, 3> for ConvBlockGrad {
     }
 }
 
+/// Output and route.
 type Outputs<B> = (FloatTensor<B>, IntTensor<B>);
 
 pub(super) fn with_gradient<B: Kernels, C: CheckpointStrategy>(

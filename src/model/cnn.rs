@@ -286,6 +286,7 @@ impl BlockConfig {
             weight,
             parameters: weight.saturating_add(per_filter * self.filters as u64),
             summed,
+            places: area,
         }
     }
 }

@@ -28,8 +28,7 @@ impl ModelConfig {
     /// Of each layer's forward pass.
     fn products(&self, input: InputShape) -> Vec<u64> {
         let layers = self.layers(input).into_iter();
-        // A weight is used once at each place of the output that a bias is added to.
-        let flops = layers.map(|layer| layer.weight.saturating_mul(layer.summed).saturating_mul(2));
+        let flops = layers.map(|layer| layer.weight.saturating_mul(layer.places).saturating_mul(2));
         flops.collect()
     }
 }

@@ -6,7 +6,7 @@ use super::layers::{Activation, Padding};
 use super::{InputShape, ModelConfig};
 use crate::kernels::{conv_block, dense};
 
-/// For people: "weft's (AVX-512)", "weft's (WGSL), burn's for model.blocks[0]". `on_cpu` is whether the
+/// For people: `weft's (AVX-512)`, `weft's (WGSL), burn's for model.blocks[0]`. `on_cpu` is whether the
 /// device is one of the CPU backends.
 pub fn kernel_path(model: &ModelConfig, input: InputShape, batch: usize, on_cpu: bool) -> String {
     let own = match on_cpu {

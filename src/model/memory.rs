@@ -17,6 +17,8 @@ pub struct Layer {
     /// Numbers of an image that one sum of its backward pass adds up: a bias's gradient, a batch
     /// norm's mean.
     pub summed: u64,
+    /// Places of an image's output at which each weight is used.
+    pub places: u64,
 }
 
 impl Layer {
@@ -29,6 +31,7 @@ impl Layer {
             weight: 0,
             parameters: 0,
             summed: 0,
+            places: 0,
         }
     }
 
@@ -42,6 +45,7 @@ impl Layer {
             weight: inputs.saturating_mul(outputs),
             parameters: inputs.saturating_mul(outputs).saturating_add(outputs),
             summed: 1,
+            places: 1,
         }
     }
 }

@@ -182,7 +182,7 @@ impl Dense {
             ("COLUMN_TILES", columns.div_ceil(tile.columns)),
             ("ROUNDS", inner.div_ceil(tile.depth)),
             ("WIDE", usize::from(columns % 4 == 0)),
-            ("GRAD_WIDE", usize::from(spec.outputs % 4 == 0)),
+            ("GRAD_WIDE", usize::from(spec.outputs.is_multiple_of(4))),
             ("BIAS_GRAD", usize::from(self.part == Part::WeightGrad)),
             ("DERIVED", usize::from(self.derived())),
             ("DRAWS", usize::from(self.draws())),
@@ -340,7 +340,7 @@ mod tests {
             assert!(tile.thread_rows % slices.min(4) == 0, "{tile:?}");
             let padded = left + tile.rows + right + tile.columns;
             assert!(padded <= VECTORS, "{tile:?}");
-            assert!(GROUP % (tile.columns / 4) == 0, "{tile:?}");
+            assert!(GROUP.is_multiple_of(tile.columns / 4), "{tile:?}");
         }
     }
 

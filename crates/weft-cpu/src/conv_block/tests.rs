@@ -101,12 +101,10 @@ fn plain(spec: &Spec, case: &Case) -> Passes {
     let mut images_grad = vec![0f64; case.images.len()];
     let mut weight_grad = vec![0f64; case.weight.len()];
     let mut bias_grad = vec![0f64; case.bias.len()];
-    let [_, a, b_, _] = spec.output_shape();
-    let _ = (a, b_);
     for b in 0..spec.batch {
         for window in 0..spec.windows() {
             let (wy, wx) = (window / spec.out_width(), window % spec.out_width());
-            for o in 0..spec.out_channels {
+            for (o, bias_grad) in bias_grad.iter_mut().enumerate() {
                 let at = match spec.channels_first {
                     true => (b * spec.out_channels + o) * spec.windows() + window,
                     false => (b * spec.windows() + window) * spec.out_channels + o,
@@ -151,7 +149,7 @@ fn plain(spec: &Spec, case: &Case) -> Passes {
                 }
                 route[at] = place as u8;
                 let grad = f64::from(case.grad[at]) * slope * scale;
-                bias_grad[o] += grad;
+                *bias_grad += grad;
                 let (y, x) = (
                     wy * spec.pool + place / spec.pool,
                     wx * spec.pool + place % spec.pool,

@@ -346,9 +346,9 @@ unsafe fn add_tap_rows<S: Simd, const Y: usize, const G: usize>(
 ) {
     unsafe {
         let mut sums = [[S::splat(0.0); G]; Y];
-        for y in 0..Y {
-            for g in 0..G {
-                sums[y][g] = S::load(to.add((y * G + g) * at.filters));
+        for (y, sums) in sums.iter_mut().enumerate() {
+            for (g, sum) in sums.iter_mut().enumerate() {
+                *sum = S::load(to.add((y * G + g) * at.filters));
             }
         }
         for column in 0..at.columns {
@@ -361,9 +361,9 @@ unsafe fn add_tap_rows<S: Simd, const Y: usize, const G: usize>(
                 }
             }
         }
-        for y in 0..Y {
-            for g in 0..G {
-                S::store(to.add((y * G + g) * at.filters), sums[y][g]);
+        for (y, sums) in sums.iter().enumerate() {
+            for (g, sum) in sums.iter().enumerate() {
+                S::store(to.add((y * G + g) * at.filters), *sum);
             }
         }
     }

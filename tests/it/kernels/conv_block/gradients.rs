@@ -81,14 +81,14 @@ fn loss(spec: &Spec, [images, weight, bias]: &[Vec<f64>; 3], grad: &[f32]) -> f6
     let mut sum = 0.0;
     for image in 0..spec.batch {
         for window in 0..spec.windows() {
-            for filter in 0..spec.out_channels {
+            for (filter, bias) in bias.iter().enumerate() {
                 let (y, x) = (window / spec.out_width(), window % spec.out_width());
                 let places = (0..spec.pool * spec.pool).map(|place| {
                     let y = y * spec.pool + place / spec.pool;
                     let x = x * spec.pool + place % spec.pool;
                     position(spec, images, weight, [image, filter, y, x])
                 });
-                let z = places.fold(f64::NEG_INFINITY, f64::max) + bias[filter];
+                let z = places.fold(f64::NEG_INFINITY, f64::max) + bias;
                 let value = match spec.activation {
                     Activation::Identity => z,
                     Activation::Relu => z.max(0.0),
