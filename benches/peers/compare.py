@@ -62,7 +62,7 @@ def main():
     comparison = Comparison(args, weft)
     with tempfile.TemporaryDirectory(prefix="weft-peers-") as folder:
         for number, (config, batch) in enumerate(cases(args)):
-            comparison.case(Case(weft, config, batch, Path(folder) / str(number)))
+            comparison.export_and_compare(config, batch, Path(folder) / str(number))
     record = comparison.record()
     print("\n" + markdown(record))
     if args.markdown:
@@ -84,6 +84,7 @@ def parse():
     add("--weft-device", help="another device for weft, as `weft bench --device` takes it")
     add("--configs", type=Path, nargs="+", help="experiments as TOML [default: an MLP, a CNN, the seed's tuned CNN]")
     add("--batch", type=int, nargs="+", help="batch sizes [default: 128; 32 too for the seed's; a config's own]")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="a key of the configs; may be repeated")
     add("--data", type=Path, help="folder of a data set [default: the embedded sample]")
     add("--peers", default="pytorch,pytorch-compiled,keras", help=f"of {', '.join(PEERS)}")
     add("--python", default=sys.executable, help="the peers' interpreter")
@@ -119,14 +120,16 @@ class Comparison:
         self.args, self.weft = args, weft
         self.rows, self.skipped, self.failures, self.versions = [], {}, [], {"weft": weft.version}
 
-    def case(self, case):
+    def export_and_compare(self, config, batch, folder):
         try:
-            with self.start_weft(case.without_dropout, case.n_check_steps(self.args.check_steps)) as weft:
-                losses = weft.ready()["losses"]
-                ms_per_step = min(weft.turn()[0] for _ in range(2))
+            self.case(Case(self.weft, config, batch, folder, self.args.set))
         except Failed as failure:
-            self.failures.append(str(failure))
-            return
+            self.failures.append(f"{config}: {failure}")
+
+    def case(self, case):
+        with self.start_weft(case.without_dropout, case.n_check_steps(self.args.check_steps)) as weft:
+            losses = weft.ready()["losses"]
+            ms_per_step = min(weft.turn()[0] for _ in range(2))
         in_a_turn = max(FEWEST_STEPS, min(round(TURN_S * 1e3 / ms_per_step), MOST_STEPS))
         n_steps = self.args.steps or in_a_turn
         for name in self.args.peers:
@@ -139,7 +142,6 @@ class Comparison:
                 print(f"skipped {name}: {why}", flush=True)
             except Failed as failure:
                 self.failures.append(f"{case.title}: {failure}")
-                print(f"FAILED  {case.title}: {failure}", flush=True)
 
     def pair(self, case, name, losses, n_steps):
         """Checks that the peer does the same work, and lets it and weft take turns."""
@@ -267,11 +269,11 @@ def markdown(record):
         f"Measured {facts['date']} on {facts['cpu']}, {facts['threads']} threads, {facts['gpu'] or 'no GPU'}.",
         "; ".join(f"{name}: {version}" for name, version in record["versions"].items()) + ".",
         "Milliseconds a step are medians; ratios are peer / weft pair by pair (above 1: weft is faster).",
-        "",
-        "| model | batch | peer | weft, ms | peer, ms | weft, images/s | peer, images/s | peer / weft: min, median, max "
-        "| largest difference of losses |",
-        "|---|---|---|---|---|---|---|---|---|",
     ]
+    if record["rows"]:
+        columns = ["model", "batch", "peer", "weft, ms", "peer, ms", "weft, images/s", "peer, images/s"]
+        columns += ["peer / weft: min, median, max", "largest difference of losses"]
+        lines += ["", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for row in record["rows"]:
         weft, peer, low, middle, high = summary(row)
         images = [f"{row['batch'] / ms * 1e3:,.0f}" for ms in (weft, peer)]
@@ -281,7 +283,8 @@ def markdown(record):
         cells = [row["model"], row["batch"], name, f"{weft:.3f}", f"{peer:.3f}", *images, ratios, check]
         lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
     lines += [f"\nSkipped: {name}: {why}" for name, why in record["skipped"].items()]
-    lines += [f"\nFAILED: {failure.splitlines()[0]}" for failure in record["failures"]]
+    if record["failures"]:
+        lines.append(f"\n{len(record['failures'])} comparisons FAILED.")
     return "\n".join(lines)
 
 

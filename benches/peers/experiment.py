@@ -5,6 +5,8 @@ import json
 import subprocess
 from pathlib import Path
 
+from child import Failed
+
 
 class Weft:
     """The binary and what each call of it has in common."""
@@ -24,7 +26,7 @@ class Weft:
         command = [str(word) for word in (self.binary, *arguments)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
-            raise SystemExit(f"{' '.join(command)} ended with {done.returncode}\n{done.stderr}")
+            raise Failed(f"weft ended with {done.returncode}: {' '.join(command)}\n{done.stderr}".rstrip())
         return done.stdout
 
     def export(self, config, batch, assignments, folder):
@@ -33,7 +35,7 @@ class Weft:
         self.run("bench", config, *sizes, *self.place, *sets(assignments), "--export", folder)
         folders = [path for path in folder.iterdir() if (path / "config.json").is_file()]
         if len(folders) != 1:
-            raise SystemExit(f"`weft bench {config} --export {folder}` wrote {len(folders)} experiments instead of one")
+            raise Failed(f"`weft bench {config} --export {folder}` wrote {len(folders)} experiments instead of one")
         return folders[0]
 
     def interactive(self, case, n_steps):
@@ -67,7 +69,7 @@ class Case:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         n_batches = header["order"]["shape"][0] // self.batch
         if n_batches == 0:
-            raise SystemExit(f"{self.title}: the data has no full batch; a smaller --batch, or --data, helps")
+            raise Failed(f"{self.title}: the data has no full batch; a smaller --batch, or --data, helps")
         return min(most, n_batches)
 
 
