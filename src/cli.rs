@@ -35,6 +35,12 @@ pub enum Command {
     /// A checkpoint that is damaged is named, and the one before it is used. --epochs, --set and
     /// --device may change what does not fix the weights.
     Resume(ResumeArgs),
+    /// Search hyper-parameters: Hyperband, successive halving, random search
+    ///
+    /// A study is a TOML file with an experiment and a [search] section; configs/tune/ has examples. It
+    /// is kept in runs/NAME: killed at any moment and started again it goes on. The test split is not
+    /// read, until --final asks for the best config's result. docs/tune.md explains it.
+    Tune(TuneArgs),
     /// Measure a trained model: loss, accuracy, a report per class, the confusion matrix
     ///
     /// The result on the test split is kept in evaluation.json and predictions.csv, and drawn in plots/:
@@ -126,6 +132,61 @@ pub struct ResumeArgs {
     pub place: PlaceArgs,
     #[command(flatten)]
     pub display: DisplayArgs,
+}
+
+/// Arguments of `weft tune`.
+#[derive(Debug, Args)]
+pub struct TuneArgs {
+    /// Study as a TOML file, or the folder of one that was begun, such as runs/seed-mlp
+    #[arg(value_name = "STUDY")]
+    pub study: PathBuf,
+    /// Train so many trials at once, each in a process of its own, which share the cores of a CPU
+    ///
+    /// More may be started at any time, on other machines too: `weft tune runs/NAME` in a folder that
+    /// they share.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: u16,
+    /// Stop after this time, such as 90s, 30m or 2h; or when the study has taken so many epochs, such as
+    /// 500epochs
+    ///
+    /// Started again, it goes on.
+    #[arg(long, value_name = "BUDGET")]
+    pub budget: Option<String>,
+    /// After the search: train the best config and read the test split, once
+    ///
+    /// =train keeps the validation split, which chooses the epoch. =all trains on both splits, for as many
+    /// epochs as the best trial took to its best one.
+    #[arg(long = "final", value_enum, value_name = "ON", num_args = 0..=1, require_equals = true, default_missing_value = "train")]
+    pub last: Option<TrainedOn>,
+    /// Change a key of the experiment, such as --set train.batch_size=64; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub assignments: Vec<String>,
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// Name of the study's folder [default: the config's name]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Folder for the study's folder
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub runs_dir: PathBuf,
+    /// Print nothing but warnings and errors
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Be one of the processes that train trials
+    #[arg(long, hide = true)]
+    pub worker: bool,
+    /// Epochs that the study may take in all
+    #[arg(long, value_name = "N", hide = true)]
+    pub most_epochs: Option<u64>,
+}
+
+/// The images that the best config is trained on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TrainedOn {
+    /// The training split
+    Train,
+    /// The training and the validation split
+    All,
 }
 
 /// Ends that a replay and tests ask for.

@@ -3,13 +3,16 @@
 mod augmented;
 mod fits;
 mod loaded;
+mod resident;
 mod resume;
 
 pub use loaded::LoadedModel;
 pub(crate) use loaded::named_step;
+use resident::Resident;
 pub use resume::{ResumePoint, config_of, state_of};
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use burn::module::Module;
@@ -40,11 +43,12 @@ pub struct Experiment {
     /// The config, checked.
     pub config: ExperimentConfig,
     /// The images.
-    pub splits: Splits,
+    pub splits: Arc<Splits>,
     /// Where tensors live.
     pub device: Selected,
     /// What a model takes and gives.
     pub input: InputShape,
+    resident: Resident,
 }
 
 /// One of the three splits.
@@ -99,9 +103,25 @@ impl Experiment {
         loaded.validate_model(input)?;
         let experiment = Self {
             config: loaded.config,
-            splits,
+            splits: Arc::new(splits),
             device,
             input,
+            resident: Resident::default(),
+        };
+        experiment.check_evaluation_fits()?;
+        Ok(experiment)
+    }
+
+    /// Another config for the same images and device, whose copies of the images there are shared. The
+    /// two must have the same `[data]`, but for its normalization, and the same seed.
+    pub fn with_config(&self, loaded: Loaded) -> Result<Self> {
+        loaded.validate_model(self.input)?;
+        let experiment = Self {
+            config: loaded.config,
+            splits: self.splits.clone(),
+            device: self.device.clone(),
+            input: self.input,
+            resident: self.resident.clone(),
         };
         experiment.check_evaluation_fits()?;
         Ok(experiment)
@@ -169,8 +189,8 @@ impl Experiment {
                 config_sha256: config_sha256.clone(),
                 config_toml: config_toml.clone(),
                 data: TrainingData {
-                    train: self.upload(SplitName::Train, &training_device),
-                    validation: self.upload(SplitName::Validation, device),
+                    train: self.resident(SplitName::Train, &training_device),
+                    validation: self.resident(SplitName::Validation, device),
                     sha256: self.data_sha256(),
                 },
                 model: self.untrained(&training_device),

@@ -21,6 +21,7 @@ pub mod run;
 pub mod terminal;
 pub mod text;
 pub mod train;
+pub mod tune;
 pub mod verify;
 
 /// Where weft keeps what can be made again: downloads, compiled kernels. `WEFT_CACHE` moves it.

@@ -15,6 +15,7 @@ mod resume;
 mod signals;
 mod train;
 mod training;
+mod tune;
 mod verify;
 
 use std::io::{self, ErrorKind, Write};
@@ -44,6 +45,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Train(args) => train::run(args),
         Command::Resume(args) => resume::run(args),
+        Command::Tune(args) => tune::run(args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Report(args) => report::run(&args),

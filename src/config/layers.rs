@@ -108,11 +108,51 @@ impl Layers {
     /// An override that changes the `kind` of a section drops what the file says in that section,
     /// since those keys belong to the other kind.
     pub fn set(&mut self, assignment: &str) -> Result<(), ConfigError> {
+        self.lay(Override::read(assignment)?)
+    }
+
+    /// The same for a value that was given somewhere else than on the command line: `origin` is where.
+    pub fn place(&mut self, origin: &str, key: &str, value: Value) -> Result<(), ConfigError> {
+        let hint = "write the key with dots between its parts, as in model.dropout";
+        self.lay(Override::new(origin.to_owned(), key, value, hint)?)
+    }
+
+    fn lay(&mut self, new: Override) -> Result<(), ConfigError> {
         let mut overrides = self.overrides.clone();
-        overrides.push(Override::read(assignment)?);
+        overrides.push(new);
         self.merged = merge(&self.file, &self.lines, &overrides)?;
         self.overrides = overrides;
         Ok(())
+    }
+
+    /// Takes a section out of the file. What is returned holds it alone, still under its key, and
+    /// knows its lines. None if it is not there. To be called before any override.
+    pub fn take(&mut self, section: &str) -> Result<Option<Self>, ConfigError> {
+        let Value::Table(table) = &mut self.file else {
+            return Ok(None);
+        };
+        let Some(value) = table.remove(section) else {
+            return Ok(None);
+        };
+        let is_of_it = |path: &Path| path.first().is_some_and(|first| first == section);
+        let (own, rest) = std::mem::take(&mut self.lines)
+            .into_iter()
+            .partition(|(path, _)| is_of_it(path));
+        self.lines = rest;
+        self.merged = merge(&self.file, &self.lines, &self.overrides)?;
+        let file = Value::Table(toml::Table::from_iter([(section.to_owned(), value)]));
+        Ok(Some(Layers {
+            name: self.name.clone(),
+            merged: merge(&file, &own, &[])?,
+            file,
+            lines: own,
+            overrides: Vec::new(),
+        }))
+    }
+
+    /// What was given, file and overrides: no defaults.
+    pub fn values(&self) -> &Value {
+        &self.merged.values
     }
 
     /// The typed config, or the first thing in the way of it.
@@ -136,7 +176,8 @@ impl Layers {
         self.origin_of(&overrides::split_key(dotted_key))
     }
 
-    fn origin_of(&self, path: &[String]) -> String {
+    /// The same for the parts of a key, which may have dots in them.
+    pub fn origin_of(&self, path: &[String]) -> String {
         if get(&self.merged.values, path).is_none() {
             return self.name.clone();
         }
@@ -146,7 +187,7 @@ impl Layers {
             .find_map(|n| self.merged.origins.get(&path[..n]));
         match nearest {
             Some(Origin::Line(line)) => format!("{}:{line}", self.name),
-            Some(Origin::Override(index)) => format!("--set {}", self.overrides[*index].text),
+            Some(Origin::Override(index)) => self.overrides[*index].origin.clone(),
             None => self.name.clone(),
         }
     }

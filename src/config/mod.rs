@@ -88,10 +88,20 @@ impl Loaded {
         for assignment in assignments {
             layers.set(assignment)?;
         }
+        Ok(Self::from_layers(layers)?)
+    }
+
+    /// Types and checks what was given.
+    pub fn from_layers(layers: Layers) -> Result<Self, ConfigError> {
         let config: ExperimentConfig = layers.deserialize()?;
         let loaded = Self { config, layers };
         loaded.validate()?;
         Ok(loaded)
+    }
+
+    /// A config that was made, not read; its errors name its keys alone.
+    pub fn from_config(config: ExperimentConfig) -> Result<Self> {
+        Ok(Self::from_layers(Layers::parse("the config", &config.to_toml()?)?)?)
     }
 
     /// Checks the model against the images that it is to be trained on.
@@ -391,7 +401,14 @@ fn differences(from: &ExperimentConfig, to: &ExperimentConfig) -> Result<Vec<Cha
     Ok(differing.map(change).collect())
 }
 
-/// Every value below `value` by its dotted key, as TOML.
+/// Every value of a config by its dotted key, as TOML.
+pub(crate) fn flattened(config: &impl Serialize) -> Result<BTreeMap<String, String>> {
+    let value = toml::Value::try_from(config).context("the config cannot be written as TOML")?;
+    let mut values = BTreeMap::new();
+    flatten(&value, String::new(), &mut values);
+    Ok(values)
+}
+
 fn flatten(value: &toml::Value, key: String, into: &mut BTreeMap<String, String>) {
     match value {
         toml::Value::Table(table) => {
@@ -414,10 +431,7 @@ fn flatten(value: &toml::Value, key: String, into: &mut BTreeMap<String, String>
 impl ExperimentConfig {
     /// Every value by its dotted key, as TOML.
     pub(crate) fn values(&self) -> Result<BTreeMap<String, String>> {
-        let value = toml::Value::try_from(self).context("the config cannot be written as TOML")?;
-        let mut values = BTreeMap::new();
-        flatten(&value, String::new(), &mut values);
-        Ok(values)
+        flattened(self)
     }
 }
 

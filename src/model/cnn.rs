@@ -15,6 +15,7 @@ use super::layers::{
 };
 use super::memory::Layer;
 use super::size::{LayerSize, check_depth, check_weights};
+use super::units::units;
 use super::{InputShape, InvalidModel, Mode};
 use crate::kernels::conv_block;
 
@@ -22,7 +23,8 @@ use crate::kernels::conv_block;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CnnConfig {
-    /// Units of each fully connected layer after the blocks.
+    /// Units of each fully connected layer after the blocks: a list, or `{ layers = 1, units = 128 }`.
+    #[serde(deserialize_with = "units")]
     pub dense: Vec<usize>,
     /// Nonlinearity after each fully connected layer.
     pub dense_activation: Activation,

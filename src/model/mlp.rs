@@ -9,13 +9,15 @@ use super::init::{Initialization, Initializer};
 use super::layers::{Activation, check_dropout, check_positive, dense, dropout, dropout_spec};
 use super::memory::Layer;
 use super::size::{LayerSize, check_depth, check_weights};
+use super::units::units;
 use super::{InputShape, InvalidModel, Mode};
 
 /// Hyper-parameters of an MLP.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MlpConfig {
-    /// Units of each hidden layer.
+    /// Units of each hidden layer: a list, or `{ layers = 2, units = 512 }`.
+    #[serde(deserialize_with = "units")]
     pub hidden: Vec<usize>,
     /// Nonlinearity after each hidden layer.
     pub activation: Activation,

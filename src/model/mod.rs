@@ -11,6 +11,7 @@ pub mod mlp;
 mod size;
 pub mod softmax_regression;
 pub mod summary;
+mod units;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};

@@ -5,6 +5,7 @@ pub mod checkpoints;
 pub mod disk;
 pub mod input;
 pub mod records;
+pub mod study;
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};

@@ -11,6 +11,8 @@ pub struct StopFlag {
     signal: Arc<AtomicUsize>,
     stop: Place,
     kill: Place,
+    /// Epochs that may be done.
+    most_epochs: u64,
 }
 
 /// A place in a run: rollbacks so far, then steps done. A rollback goes over the same steps again, so
@@ -52,6 +54,16 @@ impl StopFlag {
             signal: Arc::default(),
             stop,
             kill: Place::NEVER,
+            most_epochs: u64::MAX,
+        }
+    }
+
+    /// The same signal, and a flag that is up once this many epochs are done, whatever rollbacks there were.
+    #[must_use]
+    pub fn after_epochs(&self, n: u64) -> Self {
+        Self {
+            most_epochs: n,
+            ..self.clone()
         }
     }
 
@@ -87,7 +99,7 @@ impl StopFlag {
         if place >= self.kill {
             kill_this_process();
         }
-        self.signal().is_some() || place >= self.stop
+        self.signal().is_some() || place >= self.stop || state.epoch > self.most_epochs
     }
 }
 

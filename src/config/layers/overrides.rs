@@ -12,8 +12,8 @@ const DEEPEST_KEY: usize = 80;
 
 #[derive(Debug, Clone)]
 pub(super) struct Override {
-    /// As it was typed, made fit for one line of an error.
-    pub(super) text: String,
+    /// Where it was given, for the start of an error: `--set model.dropout=2`, made fit for one line.
+    pub(super) origin: String,
     path: Path,
     value: Value,
 }
@@ -31,14 +31,27 @@ pub(super) fn split_key(dotted_key: &str) -> Path {
 
 impl Override {
     pub(super) fn read(assignment: &str) -> Result<Self, ConfigError> {
-        let text = one_line(assignment);
-        let complain = |what: &str| {
-            let hint = "write `--set key=value`, for example `--set model.dropout=0.2`";
-            Err(ConfigError::new(format!("--set {text}: {what}"), hint))
-        };
+        let origin = format!("--set {}", one_line(assignment));
+        let hint = "write `--set key=value`, for example `--set model.dropout=0.2`";
         let Some((key, value)) = assignment.split_once('=') else {
-            return complain("there is no `=`");
+            return Err(ConfigError::new(format!("{origin}: there is no `=`"), hint));
         };
+        let value = value.trim();
+        // `data.source=/some/dir` and `name=mine` need no quotes, which a shell would eat.
+        let value = value
+            .parse()
+            .unwrap_or_else(|_| Value::String(value.to_owned()));
+        Self::new(origin, key, value, hint)
+    }
+
+    /// A value for a key, given at `origin`; `hint` says how such a thing is written.
+    pub(super) fn new(
+        origin: String,
+        key: &str,
+        value: Value,
+        hint: &str,
+    ) -> Result<Self, ConfigError> {
+        let complain = |what: &str| Err(ConfigError::new(format!("{origin}: {what}"), hint));
         if key.trim().is_empty() {
             return complain("there is no key before the `=`");
         }
@@ -49,12 +62,11 @@ impl Override {
         if path.len() > DEEPEST_KEY {
             return complain("the key has too many parts");
         }
-        let value = value.trim();
-        // `data.source=/some/dir` and `name=mine` need no quotes, which a shell would eat.
-        let value = value
-            .parse()
-            .unwrap_or_else(|_| Value::String(value.to_owned()));
-        Ok(Override { text, path, value })
+        Ok(Override {
+            origin,
+            path,
+            value,
+        })
     }
 
     /// Puts the value into the document, making the sections on the way to it.
@@ -102,7 +114,10 @@ impl Override {
                 Some(Value::Table(_)) | None if is_index => {
                     return Err(self.complaint(
                         &format!("there is no list `{shown}` with an element {key}"),
-                        &format!("a list can be given as a whole: `--set '{shown}=[…]'`"),
+                        &format!(
+                            "a list can be given as a whole: {}",
+                            self.typed(&format!("{shown}=[…]"), "'")
+                        ),
                     ));
                 }
                 None => {}
@@ -112,7 +127,10 @@ impl Override {
                             "`{shown}` is {}, so no key stands below it",
                             describe(other)
                         ),
-                        &format!("to change it, write `--set {shown}=value`"),
+                        &format!(
+                            "to change it, write {}",
+                            self.typed(&format!("{shown}=value"), "")
+                        ),
                     ));
                 }
             }
@@ -136,8 +154,16 @@ impl Override {
         ))
     }
 
+    /// An assignment in the way that this one was given.
+    fn typed(&self, assignment: &str, quote: &str) -> String {
+        match self.origin.starts_with("--set ") {
+            true => format!("`--set {quote}{assignment}{quote}`"),
+            false => format!("`{assignment}`"),
+        }
+    }
+
     fn complaint(&self, what: &str, hint: &str) -> ConfigError {
-        ConfigError::new(format!("--set {}: {what}", self.text), hint)
+        ConfigError::new(format!("{}: {what}", self.origin), hint)
     }
 }
 

@@ -1,0 +1,407 @@
+//! A hyper-parameter search. A study is a TOML file: an experiment, and a `[search]` section that says
+//! what is varied and how the epochs are divided among trials. The test split is not part of it.
+//!
+//! `space` holds what is varied, `schedule` which trial gets epochs next, `sampler` where a new trial
+//! stands, `turn` puts these together with the log of what has happened (`run/study`), `worker`
+//! trains a trial to its next rung, `result` reads the outcome. `schedule`, `sampler` and
+//! `importance` are pure.
+
+pub mod importance;
+pub mod result;
+pub mod sampler;
+pub mod schedule;
+pub mod space;
+pub mod turn;
+pub mod worker;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::config::layers::{ConfigError, Layers};
+use crate::config::{ExperimentConfig, Loaded, flattened};
+use crate::model::InputShape;
+use crate::run::records::Change;
+use crate::train::early_stopping::Monitor;
+use sampler::Sampling;
+use schedule::{Algorithm, Plan};
+use space::{Dimension, Point};
+
+/// The `[search]` section.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SearchConfig {
+    /// Which trial gets epochs next.
+    pub algorithm: Algorithm,
+    /// Where a new trial stands.
+    pub sampling: Sampling,
+    /// What is made better; a trial has the value of its best epoch.
+    pub objective: Monitor,
+    /// Epochs of the first rung.
+    pub min_epochs: u64,
+    /// Most epochs of a trial; 0 is the experiment's train.epochs. The learning-rate schedule of each trial is
+    /// planned for so many.
+    pub max_epochs: u64,
+    /// One in so many trials is promoted to the next rung, which has so many times the epochs.
+    pub factor: u64,
+    /// How many trials random search and successive halving start.
+    pub trials: usize,
+    /// How often Hyperband runs all its brackets.
+    pub iterations: usize,
+    /// Seed of the trials' places. Splits and weights follow the experiment's own seed, the same for all.
+    pub seed: u64,
+    /// The dimensions; see [`space`].
+    pub space: Table,
+}
+
+impl Default for SearchConfig {
+    fn default() -> Self {
+        Self {
+            algorithm: Algorithm::Hyperband,
+            sampling: Sampling::Random,
+            objective: Monitor::ValidationAccuracy,
+            min_epochs: 1,
+            max_epochs: 0,
+            factor: 3,
+            trials: 30,
+            iterations: 1,
+            seed: 1,
+            space: Table::new(),
+        }
+    }
+}
+
+/// What deserializes the section, so that errors name keys from the root.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SearchFile {
+    search: SearchConfig,
+}
+
+/// A study: an experiment and how it is varied.
+pub struct Study {
+    /// The experiment without any of the dimensions.
+    pub config: ExperimentConfig,
+    /// How it is searched.
+    pub search: SearchConfig,
+    /// What is varied, each behind those that its conditions speak of.
+    pub dimensions: Vec<Dimension>,
+    base: Layers,
+    /// The base's values, defaults included.
+    base_values: Value,
+}
+
+/// Keys that a search cannot vary, and why.
+const FIXED: [(&str, &str); 10] = [
+    ("seed", "all trials share one split and one seed"),
+    ("name", "each trial has its own"),
+    ("search", "it belongs to the search itself"),
+    ("data", "all trials share one set of images"),
+    ("report", "it changes no result"),
+    ("checkpoint", "it changes no result"),
+    ("train.epochs", "the schedule of the search sets it"),
+    ("train.device", "it is given to `weft tune`"),
+    ("train.evaluation_batch_size", "it changes no result"),
+    ("early_stopping", "the objective decides which epoch is the best"),
+];
+
+impl Study {
+    /// Reads a study's file, with `--set` assignments for the experiment.
+    pub fn read(path: &Path, assignments: &[String]) -> Result<Self> {
+        Self::new(Layers::read(path)?, assignments)
+    }
+
+    fn new(mut base: Layers, assignments: &[String]) -> Result<Self> {
+        let file = base.origin("");
+        let Some(section) = base.take("search")? else {
+            bail!(
+                "{file}: there is no [search] section\nhint: it says what is varied; \
+                 configs/tune/ has examples"
+            );
+        };
+        let SearchFile { mut search } = section.deserialize()?;
+        for assignment in assignments {
+            base.set(assignment)?;
+        }
+        let config = Loaded::from_layers(base.clone())?.config;
+        if search.max_epochs == 0 {
+            search.max_epochs = config.train.epochs;
+        }
+        check_search(&search, &config, &section)?;
+        let base_values =
+            Value::try_from(&config).context("the config cannot be written as TOML")?;
+        let study = Self {
+            dimensions: space::read(&section, &search.space)?,
+            config,
+            search,
+            base,
+            base_values,
+        };
+        study.check_dimensions(&section)?;
+        Ok(study)
+    }
+
+    /// Which rungs there are.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        Plan {
+            algorithm: self.search.algorithm,
+            min_epochs: self.search.min_epochs,
+            max_epochs: self.search.max_epochs,
+            factor: self.search.factor,
+            n_trials: self.search.trials,
+            iterations: self.search.iterations,
+            in_sequence: self.search.sampling == Sampling::Tpe,
+        }
+    }
+
+    /// The values at coordinates in [0, 1).
+    #[must_use]
+    pub fn point(&self, coordinates: &[f64]) -> Point {
+        space::point_at(&self.dimensions, &self.base_values, coordinates)
+    }
+
+    /// The experiment of a trial, trained for as many epochs as the study's file says.
+    pub fn varied(&self, point: &Point) -> Result<Loaded, ConfigError> {
+        Loaded::from_layers(self.layers(point)?)
+    }
+
+    /// The experiment of a trial as the search trains it.
+    pub fn trial(&self, point: &Point, name: &str) -> Result<Loaded, ConfigError> {
+        let mut layers = self.layers(point)?;
+        let epochs = self.search.max_epochs;
+        let objective = Value::try_from(self.search.objective).unwrap_or(Value::Boolean(false));
+        for (key, value) in [
+            ("name", Value::String(name.to_owned())),
+            ("train.epochs", Value::Integer(epochs as i64)),
+            ("early_stopping.monitor", objective),
+            ("report.at_end", Value::Boolean(false)),
+            ("report.every_minutes", Value::Float(0.0)),
+            ("report.plots", Value::Boolean(false)),
+            ("report.tensorboard", Value::Boolean(false)),
+        ] {
+            layers.place("the search", key, value)?;
+        }
+        Loaded::from_layers(layers)
+    }
+
+    fn layers(&self, point: &Point) -> Result<Layers, ConfigError> {
+        let mut layers = self.base.clone();
+        for dimension in &self.dimensions {
+            let Some(value) = point.get(&dimension.name) else {
+                continue;
+            };
+            for key in &dimension.keys {
+                layers.place(&dimension.origin, key, value.clone())?;
+            }
+        }
+        Ok(layers)
+    }
+
+    /// Each value of each dimension must give a config that can be read: an unknown key or a value out
+    /// of its range is told before anything is trained, with its line.
+    fn check_dimensions(&self, section: &Layers) -> Result<()> {
+        if self.dimensions.is_empty() {
+            let origin = section.origin("search.space");
+            let hint = "name what is varied, such as \"optimizer.learning_rate\" = { min = 1e-4, max = 1e-2, scale = \"log\" }";
+            return Err(invalid(&origin, "search.space", "empty", "nothing is varied", hint));
+        }
+        let mut seen: BTreeMap<&str, &Dimension> = BTreeMap::new();
+        for dimension in &self.dimensions {
+            for key in &dimension.keys {
+                check_key(dimension, key)?;
+                let before = seen.insert(key, dimension);
+                if before.is_some_and(|other| {
+                    other.conditions.is_empty() || dimension.conditions.is_empty()
+                }) {
+                    let shown = format!("search.space.{}", dimension.name);
+                    let why = format!("`{key}` is set by another dimension too");
+                    let hint = "leave one of them out, or give both a `when`";
+                    return Err(invalid(&dimension.origin, &shown, "given", &why, hint));
+                }
+            }
+            self.check_conditions(dimension)?;
+        }
+        for (index, dimension) in self.dimensions.iter().enumerate() {
+            let n = self.dimensions.len();
+            for value in dimension.values.samples(MOST_TRIED) {
+                let coordinate = dimension.values.coordinate(&value).unwrap_or(0.0);
+                // The others at their first values, or where they must be for this one to be active.
+                let mut coordinates = vec![0.0; n];
+                coordinates[index] = coordinate;
+                self.make_active(index, &mut coordinates);
+                self.varied(&self.point(&coordinates))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the dimensions that a condition speaks of to a value that it allows.
+    fn make_active(&self, index: usize, coordinates: &mut [f64]) {
+        for condition in &self.dimensions[index].conditions {
+            let others = self.dimensions[..index].iter().enumerate();
+            let named = others.filter(|(_, other)| {
+                other.name == condition.key || other.keys.contains(&condition.key)
+            });
+            for (other_index, other) in named {
+                let mut allowed = condition.allowed.iter();
+                let place = allowed.find_map(|value| other.values.coordinate(value));
+                if let Some(place) = place {
+                    coordinates[other_index] = place;
+                    self.make_active(other_index, coordinates);
+                }
+            }
+        }
+    }
+
+    fn check_conditions(&self, dimension: &Dimension) -> Result<()> {
+        for condition in &dimension.conditions {
+            let mut others = self.dimensions.iter();
+            let named = others.any(|other| {
+                other.name == condition.key || other.keys.contains(&condition.key)
+            });
+            if !named && space::lookup(&self.base_values, &condition.key).is_none() {
+                let shown = format!("search.space.{}", dimension.name);
+                let why = format!("no key nor dimension is called `{}`", condition.key);
+                let hint = "`when` names a key as in when = { \"model.kind\" = \"mlp\" }";
+                let given = format!("{{ when = {{ {condition} }} }}");
+                return Err(invalid(&dimension.origin, &shown, &given, &why, hint));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the experiment without any dimension against the images.
+    pub fn check_input(&self, input: InputShape) -> Result<()> {
+        let first = self.varied(&self.point(&vec![0.0; self.dimensions.len()]))?;
+        Ok(first.validate_model(input)?)
+    }
+
+    /// The study as a TOML file.
+    pub fn to_toml(&self) -> Result<String> {
+        let mut values = self.base_values.clone();
+        if let Value::Table(table) = &mut values {
+            let search = Value::try_from(&self.search).context("the search cannot be written")?;
+            table.insert("search".to_owned(), search);
+        }
+        toml::to_string(&values).context("the study cannot be written as TOML")
+    }
+
+    /// What differs from another study so that they cannot be one: not the name, the device, nor where the
+    /// data lies, nor a search that only goes on for longer.
+    pub fn changes(&self, other: &Self) -> Result<Vec<Change>> {
+        let values = |study: &Self| {
+            let mut config = study.config.clone();
+            let defaults = ExperimentConfig::default();
+            config.name = defaults.name;
+            config.data.source = defaults.data.source;
+            config.train.device = defaults.train.device;
+            config.train.evaluation_batch_size = defaults.train.evaluation_batch_size;
+            config.train.epochs = defaults.train.epochs;
+            config.report = defaults.report;
+            config.checkpoint = defaults.checkpoint;
+            let mut values = flattened(&config)?;
+            let search = SearchConfig {
+                trials: study.search.trials.max(self.search.trials),
+                iterations: study.search.iterations.max(self.search.iterations),
+                ..study.search.clone()
+            };
+            for (key, value) in flattened(&search)? {
+                values.insert(format!("search.{key}"), value);
+            }
+            anyhow::Ok(values)
+        };
+        let (from, to) = (values(self)?, values(other)?);
+        let keys: std::collections::BTreeSet<&String> = from.keys().chain(to.keys()).collect();
+        let differing = keys.into_iter().filter(|&key| from.get(key) != to.get(key));
+        Ok(differing
+            .map(|key| Change {
+                key: key.clone(),
+                from: from.get(key).cloned(),
+                to: to.get(key).cloned(),
+            })
+            .collect())
+    }
+}
+
+/// Values of a dimension that are tried when a study is read.
+const MOST_TRIED: u64 = 32;
+
+fn invalid(origin: &str, key: &str, value: &str, why: &str, hint: &str) -> anyhow::Error {
+    ConfigError::invalid(origin, key, value, why, hint).into()
+}
+
+fn check_key(dimension: &Dimension, key: &str) -> Result<()> {
+    let fault = FIXED.iter().find(|(fixed, _)| {
+        key == *fixed || key.strip_prefix(fixed).is_some_and(|rest| rest.starts_with('.'))
+    });
+    match fault {
+        // How pixels are scaled is part of a recipe.
+        Some(("data", _)) if key == "data.normalization" => Ok(()),
+        Some((_, why)) => {
+            let shown = format!("search.space.{}", dimension.name);
+            let why = format!("`{key}` cannot be searched: {why}");
+            Err(invalid(&dimension.origin, &shown, "given", &why, "leave it out"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_search(search: &SearchConfig, config: &ExperimentConfig, section: &Layers) -> Result<()> {
+    let check = |holds: bool, key: &str, value: String, why: &str, hint: &str| {
+        let key = format!("search.{key}");
+        match holds {
+            true => Ok(()),
+            false => Err(invalid(&section.origin(&key), &key, &value, why, hint)),
+        }
+    };
+    let (min, max) = (search.min_epochs, search.max_epochs);
+    check(
+        min >= 1 && min <= max,
+        "min_epochs",
+        min.to_string(),
+        &format!("it must be from 1 to max_epochs, which is {max}"),
+        "1 lets the first rung be one epoch",
+    )?;
+    check(
+        max <= 1_000_000,
+        "max_epochs",
+        max.to_string(),
+        "it must be at most 1000000",
+        "use fewer",
+    )?;
+    check(
+        search.factor >= 2 && search.factor <= 1000,
+        "factor",
+        search.factor.to_string(),
+        "it must be from 2 to 1000",
+        "3 is common",
+    )?;
+    check(
+        search.trials >= 1 && search.trials <= 1_000_000,
+        "trials",
+        search.trials.to_string(),
+        "it must be from 1 to 1000000",
+        "30 is what the seed's search took",
+    )?;
+    check(
+        search.iterations >= 1 && search.iterations <= 1000,
+        "iterations",
+        search.iterations.to_string(),
+        "it must be from 1 to 1000",
+        "1 runs all brackets once",
+    )?;
+    check(
+        config.data.validation_fraction > 0.0,
+        "objective",
+        format!("{:?}", search.objective),
+        "there is no validation split to measure it on",
+        "set data.validation_fraction above 0",
+    )
+}
+
+#[cfg(test)]
+mod tests;
