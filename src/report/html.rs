@@ -5,6 +5,7 @@
 
 mod compare;
 mod data;
+pub(super) mod frame;
 mod gallery;
 mod record;
 mod result;
@@ -12,8 +13,8 @@ mod run;
 mod saved;
 mod seed;
 mod sheet;
-mod table;
-mod text;
+pub(super) mod table;
+pub(super) mod text;
 mod view;
 
 use std::fs::File;
@@ -21,14 +22,12 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest, Sha256};
 
 use super::RunRecords;
 use crate::data::Splits;
 use crate::run::records;
 pub use data::DataPart;
+use frame::{Frame, MARK, STYLE, chart};
 use gallery::Gallery;
 use run::Run;
 use text::{Text, json, name};
@@ -43,19 +42,15 @@ const LEAST_IMAGE_BYTES: usize = 60_000;
 /// Of several runs so much is for their own sections. Those that do not fit are in the table only.
 const MOST_DETAIL_BYTES: usize = 4_000_000;
 
-const PAGE: &str = include_str!("../../assets/report/report.html");
-const STYLE: &str = include_str!("../../assets/report/report.css");
-const SCRIPT: [&str; 6] = [
+const SCRIPT: [&str; 7] = [
     include_str!("../../assets/report/base.js"),
     include_str!("../../assets/report/tables.js"),
     include_str!("../../assets/report/charts.js"),
     include_str!("../../assets/report/photos.js"),
     include_str!("../../assets/report/matrix.js"),
+    include_str!("../../assets/report/page.js"),
     include_str!("../../assets/report/report.js"),
 ];
-
-/// What every report begins with; a file that does not is not replaced.
-const MARK: &str = "<!doctype html>\n<!-- written by weft report -->\n";
 
 /// One run that a page is about.
 pub struct Subject<'a> {
@@ -218,63 +213,20 @@ fn status(run: &Run) -> String {
     )
 }
 
-/// A place for a chart: the script draws it, and the summary says in words what it shows.
-fn chart(key: &str, title: &str, summary: &str) -> String {
-    format!(
-        "<figure class=\"chart\" data-chart=\"{key}\"><figcaption>{title}</figcaption>\
-         <div class=\"plot\"></div><p class=\"note\">{}</p></figure>\n",
-        Text(summary)
-    )
-}
-
 fn assemble(runs: &[Run], body: &Body, json: &str) -> String {
-    let links = body
-        .navigation
-        .iter()
-        .map(|(id, title)| format!("<li><a href=\"#{}\">{}</a></li>", Text(id), name(title)));
-    let links: String = links.collect();
-    let training = runs
-        .iter()
-        .any(|run| matches!(run.saved.status, saved::Status::Training(_)));
-    let script = format!("(() => {{\n'use strict';\n{}}})();\n", SCRIPT.concat());
-    let parts = [
-        ("MARK", MARK),
-        ("STYLE_HASH", &hash(STYLE)),
-        ("SCRIPT_HASH", &hash(&script)),
-        ("TITLE", &Text(&body.title).to_string()),
-        ("STYLE", STYLE),
-        ("HEADING", &body.heading),
-        ("STATUS", &body.status),
-        ("LIVE", if training { " data-live" } else { "" }),
-        ("NAVIGATION", &links),
-        ("BODY", &body.html),
-        ("VERSION", env!("CARGO_PKG_VERSION")),
-        ("DATA", json),
-        ("SCRIPT", &script),
-    ];
-    fill(PAGE, &parts)
-}
-
-/// Puts the parts in their places, `{{NAME}}`. What a part holds is not looked at again.
-fn fill(template: &str, parts: &[(&str, &str)]) -> String {
-    let mut page = String::new();
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once("{{") {
-        let (key, after) = after.split_once("}}").unwrap_or((after, ""));
-        let part = parts.iter().find(|(name, _)| *name == key);
-        page.push_str(before);
-        page.push_str(part.map_or("", |(_, text)| text));
-        rest = after;
-    }
-    page + rest
-}
-
-/// As a Content-Security-Policy names a script or a style that may stand in the page.
-fn hash(text: &str) -> String {
-    format!(
-        "sha256-{}",
-        STANDARD.encode(Sha256::digest(text.as_bytes()))
-    )
+    let is_training = |run: &Run| matches!(run.saved.status, saved::Status::Training(_));
+    let frame = Frame {
+        title: &body.title,
+        heading: &body.heading,
+        status: &body.status,
+        is_live: runs.iter().any(is_training),
+        navigation: &body.navigation,
+        html: &body.html,
+        data: json,
+        style: STYLE,
+        scripts: &SCRIPT,
+    };
+    frame.page()
 }
 
 /// Writes a page, in one step. A file that is not a report stays, unless `force` says otherwise.
@@ -313,12 +265,6 @@ fn is_replaceable(path: &Path) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_part_is_not_taken_for_a_place() {
-        let parts = [("A", "{{B}}"), ("B", "b")];
-        assert_eq!(fill("<{{A}}-{{B}}>", &parts), "<{{B}}-b>");
-    }
 
     #[test]
     fn only_a_report_is_replaced() {

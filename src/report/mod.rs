@@ -2,6 +2,7 @@
 
 pub mod html;
 pub mod plots;
+pub mod study;
 pub mod tensorboard;
 
 use std::fs;

@@ -5,20 +5,20 @@ use std::fmt::Write as _;
 
 use super::text::Text;
 
-pub(super) struct Table {
+pub(in crate::report) struct Table {
     html: String,
     sorts: bool,
 }
 
 /// A cell: its HTML, and the number that it sorts by where that is not its text.
-pub(super) struct Cell {
+pub(in crate::report) struct Cell {
     html: String,
     value: Option<f64>,
     number: bool,
 }
 
 /// A text that is HTML already.
-pub(super) fn html(html: impl Into<String>) -> Cell {
+pub(in crate::report) fn html(html: impl Into<String>) -> Cell {
     Cell {
         html: html.into(),
         value: None,
@@ -26,12 +26,12 @@ pub(super) fn html(html: impl Into<String>) -> Cell {
     }
 }
 
-pub(super) fn words(text: &str) -> Cell {
+pub(in crate::report) fn words(text: &str) -> Cell {
     html(Text(text).to_string())
 }
 
 /// A number as it is shown, and as it sorts.
-pub(super) fn number(shown: impl Into<String>, value: f64) -> Cell {
+pub(in crate::report) fn number(shown: impl Into<String>, value: f64) -> Cell {
     Cell {
         html: Text(&shown.into()).to_string(),
         value: Some(value),
@@ -40,7 +40,7 @@ pub(super) fn number(shown: impl Into<String>, value: f64) -> Cell {
 }
 
 /// A number with a bar of HTML beside it.
-pub(super) fn with_bar(shown: &str, value: f64, bar: &str) -> Cell {
+pub(in crate::report) fn with_bar(shown: &str, value: f64, bar: &str) -> Cell {
     let cell = number(shown, value);
     Cell {
         html: format!("{}{bar}", cell.html),
@@ -50,7 +50,7 @@ pub(super) fn with_bar(shown: &str, value: f64, bar: &str) -> Cell {
 
 impl Table {
     /// `head`: the title of each column, with a leading `#` if numbers stand in it.
-    pub(super) fn new(label: &str, class: &str, sorts: bool, head: &[&str]) -> Self {
+    pub(in crate::report) fn new(label: &str, class: &str, sorts: bool, head: &[&str]) -> Self {
         let sort = if sorts { " data-sort" } else { "" };
         let mut html = format!(
             "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{}\">\
@@ -69,7 +69,7 @@ impl Table {
     }
 
     /// The first cell heads the row.
-    pub(super) fn row(&mut self, class: &str, cells: &[Cell]) {
+    pub(in crate::report) fn row(&mut self, class: &str, cells: &[Cell]) {
         match class {
             "" => self.html.push_str("<tr>"),
             class => {
@@ -87,14 +87,14 @@ impl Table {
         self.html.push_str("</tr>\n");
     }
 
-    pub(super) fn end(mut self) -> String {
+    pub(in crate::report) fn end(mut self) -> String {
         self.html.push_str("</tbody></table></div>\n");
         self.html
     }
 }
 
 /// A bar of `part` (0 to 1) of the full length; it says nothing that the number beside it does not.
-pub(super) fn bar(part: f64, class: &str) -> String {
+pub(in crate::report) fn bar(part: f64, class: &str) -> String {
     let width = 100.0 * part.clamp(0.0, 1.0);
     format!(
         "<svg class=\"bar {class}\" viewBox=\"0 0 100 8\" preserveAspectRatio=\"none\" \
@@ -104,7 +104,7 @@ pub(super) fn bar(part: f64, class: &str) -> String {
 }
 
 /// A list of names with what they are, as HTML.
-pub(super) fn facts(rows: &[(&str, String)]) -> String {
+pub(in crate::report) fn facts(rows: &[(&str, String)]) -> String {
     let mut html = String::from("<dl class=\"facts\">\n");
     for (name, value) in rows {
         let _ = writeln!(html, "<div><dt>{}</dt><dd>{value}</dd></div>", Text(name));

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 /// Escapes for HTML, in text and in quoted attributes.
-pub(super) struct Text<'a>(pub(super) &'a str);
+pub(in crate::report) struct Text<'a>(pub(in crate::report) &'a str);
 
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -27,13 +27,13 @@ impl fmt::Display for Text<'_> {
 
 /// A name from outside. It is isolated: letters that run from right to left, or the marks that turn a
 /// line around, change nothing behind it.
-pub(super) fn name(name: &str) -> String {
+pub(in crate::report) fn name(name: &str) -> String {
     format!("<bdi>{}</bdi>", Text(name))
 }
 
 /// JSON that may stand in a `<script>`: nothing in it can end the element or begin a comment, and it
 /// stays one text for parsers that take U+2028 for the end of a line.
-pub(super) fn json(value: &impl Serialize) -> serde_json::Result<String> {
+pub(in crate::report) fn json(value: &impl Serialize) -> serde_json::Result<String> {
     let plain = serde_json::to_string(value)?;
     let mut safe = String::with_capacity(plain.len() + plain.len() / 16);
     for letter in plain.chars() {
@@ -49,7 +49,7 @@ pub(super) fn json(value: &impl Serialize) -> serde_json::Result<String> {
 }
 
 /// `0.9094`; "NaN" and "infinite" are words.
-pub(super) fn fixed(value: f64, digits: usize) -> String {
+pub(in crate::report) fn fixed(value: f64, digits: usize) -> String {
     match value {
         value if value.is_nan() => "NaN".to_owned(),
         value if value.is_infinite() => "infinite".to_owned(),
@@ -58,12 +58,12 @@ pub(super) fn fixed(value: f64, digits: usize) -> String {
 }
 
 /// A part of one as `90.94 %`, with a space that does not break.
-pub(super) fn percent(part: f64, digits: usize) -> String {
+pub(in crate::report) fn percent(part: f64, digits: usize) -> String {
     format!("{}\u{a0}%", fixed(100.0 * part, digits))
 }
 
 /// A learning rate, such as `3.0e-3`.
-pub(super) fn rate(value: f64) -> String {
+pub(in crate::report) fn rate(value: f64) -> String {
     match value.is_finite() {
         true => format!("{value:.1e}"),
         false => fixed(value, 1),
@@ -71,7 +71,7 @@ pub(super) fn rate(value: f64) -> String {
 }
 
 /// `80 s`, `12 min 5 s`, `3 h 20 min`.
-pub(super) fn duration(seconds: f64) -> String {
+pub(in crate::report) fn duration(seconds: f64) -> String {
     if !(0.0..1e15).contains(&seconds) {
         return fixed(seconds, 0);
     }
@@ -85,7 +85,7 @@ pub(super) fn duration(seconds: f64) -> String {
 }
 
 /// "1 image", "2 images".
-pub(super) fn count(n: u64, one: &str) -> String {
+pub(in crate::report) fn count(n: u64, one: &str) -> String {
     let n_text = crate::text::thousands(n);
     match n {
         1 => format!("1 {one}"),

@@ -1,0 +1,180 @@
+//! The sections with charts. What each shows is said in words too, and the numbers are in the tables.
+
+use super::rungs::median;
+use super::view::{MOST_CURVES, shown_curves};
+use super::{Objective, StudyRecords};
+use crate::report::html::frame::chart;
+use crate::report::html::table::{Table, bar, html, with_bar};
+use crate::report::html::text::{count, name, percent};
+use crate::text::thousands;
+
+const NONE: &str = "<p>No trial has a value yet.</p>\n";
+
+fn has_values(study: &StudyRecords) -> bool {
+    study
+        .trials
+        .iter()
+        .any(|trial| trial.best.is_some_and(f64::is_finite))
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
+}
+
+/// The best value of each trial, and the best so far.
+pub(super) fn history(study: &StudyRecords) -> String {
+    if !has_values(study) {
+        return NONE.to_owned();
+    }
+    let objective = study.objective;
+    let mut values: Vec<f64> = study
+        .trials
+        .iter()
+        .filter_map(|trial| trial.counts())
+        .collect();
+    values.sort_by(|a, b| objective.order(*a, *b));
+    let of_best = study
+        .best()
+        .and_then(|trial| Some((trial.number, trial.best?)));
+    let mut summary = of_best.map_or(String::new(), |(number, best)| {
+        format!("Trial {number} is the best: {}. ", objective.shown(best))
+    });
+    if let Some(median) = median(&values) {
+        summary += &format!(
+            "Half of {} with a value reach {} or better. ",
+            count(values.len() as u64, "trial"),
+            objective.shown(median)
+        );
+    }
+    if study.n_failed() > 0 {
+        summary += &format!("{} failed: a cross at the lower edge. ", study.n_failed());
+    }
+    summary += "The line is the best so far.";
+    let title = format!("{} of each trial", capital(objective.title()));
+    format!(
+        "<div class=\"tools\" id=\"history-tools\"></div>\n{}",
+        chart("history", &title, &summary)
+    )
+}
+
+/// The epochs of the trials.
+pub(super) fn curves(study: &StudyRecords) -> String {
+    let all = study
+        .trials
+        .iter()
+        .filter(|trial| !trial.curve.is_empty())
+        .count();
+    let shown = shown_curves(study).len();
+    if shown == 0 {
+        return "<p>No epoch is done yet.</p>\n".to_owned();
+    }
+    let part = match shown == all {
+        true => format!("{}.", capital(&count(shown as u64, "trial"))),
+        false => format!(
+            "{} of {} trials, so that this page stays small: the {} best, and some of the others.",
+            thousands(shown as u64),
+            thousands(all as u64),
+            MOST_CURVES / 2
+        ),
+    };
+    let title = format!("{} after each epoch", capital(study.objective.title()));
+    let summary = format!("{part} A line ends where its trial was stopped, failed, or is now.");
+    format!(
+        "<div class=\"tools\" id=\"curves-tools\"></div>\n{}",
+        chart("curves", &title, &summary)
+    )
+}
+
+/// Parallel coordinates.
+pub(super) fn parallel(study: &StudyRecords) -> String {
+    if !has_values(study) || study.dimensions.is_empty() {
+        return NONE.to_owned();
+    }
+    let summary = format!(
+        "One axis for each dimension, the {} on the right; one line for each trial with a value, the better the \
+         stronger. A value that is not set in a trial is below its axis. Drag along an axis to see only the \
+         trials that pass there.",
+        study.objective.title()
+    );
+    format!(
+        "<div class=\"tools\" id=\"parallel-tools\"></div>\n{}",
+        chart("parallel", "Trials", &summary)
+    )
+}
+
+/// One small chart for each dimension.
+pub(super) fn values(study: &StudyRecords) -> String {
+    if !has_values(study) || study.dimensions.is_empty() {
+        return NONE.to_owned();
+    }
+    let objective = study.objective.title();
+    let better = match study.objective {
+        Objective::ValidationAccuracy => "higher",
+        Objective::ValidationLoss => "lower",
+    };
+    let mut html = format!(
+        "<p>Each point is a trial: the value of the dimension across, the {objective} up ({better} is better). A \
+         trial that was stopped early has its value of then.</p>\n\
+         <div class=\"tools\" id=\"values-tools\"></div>\n<div class=\"charts small\">\n"
+    );
+    for (index, dimension) in study.dimensions.iter().enumerate() {
+        let active = study
+            .trials
+            .iter()
+            .filter(|trial| matches!(trial.values.get(index), Some(Some(_))));
+        let n = active
+            .filter(|trial| trial.best.is_some_and(f64::is_finite))
+            .count();
+        let scale = if dimension.log { "Logarithmic. " } else { "" };
+        let summary = format!("{scale}{}.", capital(&count(n as u64, "trial")));
+        html += &chart(&format!("value-{index}"), &name(&dimension.name), &summary);
+    }
+    html + "</div>\n"
+}
+
+/// What the objective hung on.
+pub(super) fn importance(study: &StudyRecords) -> String {
+    let Some((shares, interactions)) = &study.importance else {
+        return "<p>Too few trials for an estimate of how much each dimension matters.</p>\n"
+            .to_owned();
+    };
+    let n = study
+        .trials
+        .iter()
+        .filter(|trial| trial.counts().is_some())
+        .count();
+    let mut rows: Vec<(f64, String)> = study
+        .dimensions
+        .iter()
+        .zip(shares)
+        .map(|(dimension, share)| (*share, name(&dimension.name)))
+        .collect();
+    rows.sort_by(|a, b| b.0.total_cmp(&a.0));
+    rows.push((*interactions, "interactions of several".to_owned()));
+    let mut table = Table::new(
+        "Importance",
+        "importance",
+        false,
+        &["dimension", "#share of the variance"],
+    );
+    let last = rows.len() - 1;
+    for (index, (share, title)) in rows.into_iter().enumerate() {
+        let class = if index == last { "mean" } else { "" };
+        let bar = bar(if share.is_finite() { share } else { 0.0 }, "validation");
+        table.row(
+            class,
+            &[html(title), with_bar(&percent(share, 1), share, &bar)],
+        );
+    }
+    format!(
+        "<p>How much of the variance of the {} each dimension explains alone: the main effects of a functional \
+         ANOVA (fANOVA) of a model that was fitted to the trials. The rest is what several dimensions do \
+         together. It is an estimate from few trials ({}), over the whole space that was searched: a dimension \
+         that hardly matters near the best may stand high here.</p>\n{}",
+        study.objective.title(),
+        thousands(n as u64),
+        table.end()
+    )
+}

@@ -1,0 +1,117 @@
+//! The first section: what came out, of how much work, under which settings.
+
+use std::fmt::Write as _;
+
+use super::{FinalRun, StudyRecords};
+use crate::report::html::table::facts;
+use crate::report::html::text::{Text, count, duration, fixed, name, percent};
+use crate::text::thousands;
+
+pub(super) fn section(study: &StudyRecords) -> String {
+    let mut html = cards(study);
+    html += "<p>All figures of trials on this page are of the <strong>validation split</strong>. The search \
+             did not read the test split.</p>\n";
+    if let Some(run) = &study.final_run {
+        html += &of_test(run);
+    }
+    html + &settings(study)
+}
+
+fn cards(study: &StudyRecords) -> String {
+    let title = format!("best {}", study.objective.title());
+    let so_far = if study.finished { "" } else { ", so far" };
+    let best = study.best().and_then(|trial| Some((trial, trial.best?)));
+    let (value, below) = match best {
+        Some((trial, best)) => {
+            let epoch = trial
+                .best_epoch
+                .map_or(String::new(), |epoch| format!(" in epoch {epoch}"));
+            let below = format!("trial {}{epoch}{so_far}", trial.number);
+            (study.objective.shown(best), below)
+        }
+        None => ("–".to_owned(), "no trial has a value yet".to_owned()),
+    };
+    let planned = study.n_planned();
+    let running = match study.n_running() {
+        0 => format!("{} planned", thousands(planned as u64)),
+        n => format!("{} planned, {n} running", thousands(planned as u64)),
+    };
+    let failed = match study.n_failed() {
+        0 => "none did",
+        _ => "their reasons are in the table",
+    };
+    let cards = [
+        (" first", &title[..], value, below),
+        ("", "trials", thousands(study.trials.len() as u64), running),
+        (
+            "",
+            "failed",
+            thousands(study.n_failed() as u64),
+            failed.to_owned(),
+        ),
+        ("", "epochs", thousands(study.epochs_spent), saved(study)),
+        (
+            "",
+            "time",
+            duration(study.seconds),
+            "of all trials".to_owned(),
+        ),
+    ];
+    let mut html = String::from("<dl class=\"cards\">\n");
+    for (class, title, value, below) in cards {
+        let _ = writeln!(
+            html,
+            "<div class=\"card{class}\"><dt>{}</dt><dd class=\"value\">{}</dd><dd class=\"below\">{}</dd></div>",
+            Text(title),
+            Text(&value),
+            Text(&below)
+        );
+    }
+    html + "</dl>\n"
+}
+
+/// What the epochs are to be compared with.
+fn saved(study: &StudyRecords) -> String {
+    let all = (study.trials.len() as u64).saturating_mul(study.max_epochs);
+    match all {
+        0 => "spent so far".to_owned(),
+        all => format!("of {}, had all trials had all", thousands(all)),
+    }
+}
+
+/// Said apart: it is another number than those of the search.
+fn of_test(run: &FinalRun) -> String {
+    format!(
+        "<div class=\"final\" role=\"note\" aria-label=\"Final run\"><p><strong>Final run</strong>: trained on {} \
+         with the best configuration, then measured once on the <strong>test split</strong>: accuracy \
+         <b>{}</b>, loss {}. Folder <code>{}</code>.</p></div>\n",
+        name(&run.trained_on),
+        percent(run.test_accuracy, 2),
+        fixed(run.test_loss, 4),
+        name(&run.folder)
+    )
+}
+
+fn settings(study: &StudyRecords) -> String {
+    let epochs = format!(
+        "{} to {}; one of {} goes on to the next rung",
+        study.min_epochs, study.max_epochs, study.factor
+    );
+    let rows = [
+        ("Algorithm", name(&study.algorithm)),
+        ("Configurations drawn", name(&study.sampling)),
+        ("Objective", Text(study.objective.title()).to_string()),
+        ("Epochs of a trial", Text(&epochs).to_string()),
+        (
+            "Dimensions",
+            Text(&count(study.dimensions.len() as u64, "dimension")).to_string(),
+        ),
+        ("Seed", study.seed.to_string()),
+        ("Data", name(&study.data)),
+        ("Device", name(&study.device)),
+        ("Folder", format!("<code>{}</code>", name(&study.root))),
+        ("Started", name(&study.started)),
+        ("weft", name(&study.weft)),
+    ];
+    facts(&rows)
+}
