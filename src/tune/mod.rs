@@ -280,9 +280,10 @@ impl Study {
         Ok(first.validate_model(input)?)
     }
 
-    /// The study as a TOML file.
+    /// The study as a TOML file: what was given, since a key that stands below another one, such as
+    /// model.hidden.units, cannot be set where a default stands for the whole.
     pub fn to_toml(&self) -> Result<String> {
-        let mut values = self.base_values.clone();
+        let mut values = self.base.values().clone();
         if let Value::Table(table) = &mut values {
             let search = Value::try_from(&self.search).context("the search cannot be written")?;
             table.insert("search".to_owned(), search);

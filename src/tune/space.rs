@@ -105,12 +105,12 @@ impl Values {
         };
         let on_grid = |min: f64, step: f64, n: u64| {
             let index = ((number - min) / step).round();
-            (index >= 0.0 && index < n as f64).then(|| coordinate(index as u64, n))
+            (index >= 0.0 && index < n as f64).then(|| coordinate(index as usize, n as usize))
         };
         match *self {
             Self::Choice(ref values) => {
                 let index = values.iter().position(|each| each == value)?;
-                Some(coordinate(index as u64, values.len() as u64))
+                Some(coordinate(index, values.len()))
             }
             Self::Integers { min, step, n } => on_grid(min as f64, step as f64, n),
             Self::Steps { min, step, n } => on_grid(min, step, n),
@@ -150,8 +150,11 @@ impl Values {
             (Self::LogIntegers { .. } | Self::Floats { .. }, _) | (_, None) => {
                 vec![self.at(0.0), self.at(1.0 - f64::EPSILON)]
             }
-            (_, Some(n)) if n <= most => (0..n).map(|index| self.at(coordinate(index, n))).collect(),
-            (_, Some(n)) => vec![self.at(coordinate(0, n)), self.at(coordinate(n - 1, n))],
+            (_, Some(n)) if n <= most => {
+                let n = n as usize;
+                (0..n).map(|index| self.at(coordinate(index, n))).collect()
+            }
+            (_, Some(_)) => vec![self.at(0.0), self.at(1.0 - f64::EPSILON)],
         }
     }
 
@@ -229,8 +232,8 @@ fn walk(
             }
             Value::Table(inner) if !inner.is_empty() => walk(layers, path, inner, into)?,
             other => {
-                let complaint = Reader { layers, path }.complaint(other, "that is no dimension");
-                return Err(complaint(EXAMPLES));
+                let reader = Reader { layers, path };
+                return Err(reader.complaint(other, "that is no dimension")(EXAMPLES));
             }
         }
         path.pop();
@@ -249,7 +252,7 @@ impl Reader<'_> {
         self.path[2..].join(".")
     }
 
-    fn complaint(&self, value: &Value, why: &str) -> impl Fn(&str) -> ConfigError {
+    fn complaint(&self, value: &Value, why: &str) -> impl Fn(&str) -> ConfigError + use<> {
         let origin = self.layers.origin_of(self.path);
         let (key, value, why) = (self.path.join("."), value.to_string(), why.to_owned());
         move |hint| ConfigError::invalid(&origin, &key, &value, &why, hint)
