@@ -104,7 +104,7 @@ impl Axis {
     }
 
     /// The coordinate of the value that `coordinate` stands for.
-    fn snapped(self, coordinate: f64) -> f64 {
+    pub(super) fn snapped(self, coordinate: f64) -> f64 {
         match self.n_values() {
             Some(n) => self::coordinate(index_of(coordinate, n), n),
             None => coordinate,
