@@ -126,7 +126,12 @@ fn the_order_of_categories_does_not_matter() {
 /// value in place of the missing ones, the axis would seem to tell the kinds apart.
 #[test]
 fn inactive_dimensions_have_no_effect_of_their_own() {
-    let axes = axes(&[("kind", Axis::Choice(4)), ("momentum", Axis::Continuous)]);
+    let axes = axes(&[
+        ("kind", Axis::Choice(4)),
+        ("momentum", Axis::Continuous),
+        ("rate", Axis::Continuous),
+        ("layers", Axis::Grid(6)),
+    ]);
     let score = |p: &[f64]| if p[0] < 0.25 { 1.0 } else { 0.0 };
     let mut observed = scored_by(&axes, 200, 5, score);
     for observed in &mut observed {
