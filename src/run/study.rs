@@ -112,22 +112,32 @@ pub struct Trial {
     pub rungs: Vec<RungResult>,
     pub running: Option<Running>,
     /// Why it takes no further part.
-    pub failed: Option<String>,
-    /// Epochs and seconds of the rung that failed.
-    pub lost: (u64, f64),
+    pub failed: Option<Failure>,
+}
+
+/// The rung in which a trial failed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    pub why: String,
+    /// That the trial was to have at its end.
+    pub epochs: u64,
+    pub trained: u64,
+    pub seconds: f64,
 }
 
 impl Trial {
     /// Epochs that went into it.
     #[must_use]
     pub fn trained(&self) -> u64 {
-        self.rungs.iter().map(|rung| rung.trained).sum::<u64>() + self.lost.0
+        let lost = self.failed.as_ref().map_or(0, |failure| failure.trained);
+        self.rungs.iter().map(|rung| rung.trained).sum::<u64>() + lost
     }
 
     /// Seconds that went into it.
     #[must_use]
     pub fn seconds(&self) -> f64 {
-        self.rungs.iter().map(|rung| rung.seconds).sum::<f64>() + self.lost.1
+        let lost = self.failed.as_ref().map_or(0.0, |failure| failure.seconds);
+        self.rungs.iter().map(|rung| rung.seconds).sum::<f64>() + lost
     }
 }
 
@@ -246,7 +256,6 @@ impl StudyLog {
                         rungs: Vec::new(),
                         running: None,
                         failed: None,
-                        lost: (0, 0.0),
                     });
                 }
                 let known = self.trial(trial)?;
@@ -287,10 +296,13 @@ impl StudyLog {
                 seconds,
                 ..
             } => {
-                self.ended(trial, rung)?;
-                let known = self.trial(trial)?;
-                known.failed = Some(why);
-                known.lost = (trained, seconds);
+                let running = self.ended(trial, rung)?;
+                self.trial(trial)?.failed = Some(Failure {
+                    why,
+                    epochs: running.epochs,
+                    trained,
+                    seconds,
+                });
             }
             Event::Crash {
                 trial, rung, why, ..
@@ -299,7 +311,14 @@ impl StudyLog {
                 running.crashes += 1;
                 let known = self.trial(trial)?;
                 match running.crashes >= MOST_CRASHES {
-                    true => known.failed = Some(why),
+                    true => {
+                        known.failed = Some(Failure {
+                            why,
+                            epochs: running.epochs,
+                            trained: 0,
+                            seconds: 0.0,
+                        });
+                    }
                     false => known.running = Some(running),
                 }
             }

@@ -155,7 +155,7 @@ impl Study {
                 .map(|dimension| value_record(dimension, trial))
                 .collect(),
             status: match (&trial.failed, &trial.running) {
-                (Some(why), _) => Status::Failed(why.clone()),
+                (Some(failure), _) => Status::Failed(failure.why.clone()),
                 (None, Some(_)) => Status::Running,
                 (None, None) => Status::Done,
             },

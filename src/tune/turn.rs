@@ -138,16 +138,19 @@ impl Study {
             .collect()
     }
 
-    /// Each rung of a trial, for samplers and importance.
+    /// Each rung of a trial, for samplers and importance; one in which it failed is the worst.
     #[must_use]
     pub fn observed(&self, trial: &Trial) -> Vec<Observed> {
         let point = space::coordinates_of(&self.dimensions, &trial.values);
         let rungs = trial.rungs.iter();
-        rungs
-            .map(|rung| Observed {
+        let scores = rungs.map(|rung| (self.score(rung.value), rung.epochs));
+        let failure = trial.failed.iter().map(|failure| (f64::NAN, failure.epochs));
+        scores
+            .chain(failure)
+            .map(|(score, epochs)| Observed {
                 point: point.clone(),
-                score: self.score(rung.value),
-                epochs: rung.epochs,
+                score,
+                epochs,
             })
             .collect()
     }

@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn budgets_are_times_or_epochs() {
         let read = |text: &str| text.parse::<Budget>().ok();
-        let minutes = |n| Some(Budget::Time(Duration::from_secs(60 * n)));
+        let minutes = |n: u64| Some(Budget::Time(Duration::from_secs(60 * n)));
         assert_eq!(read("30m"), minutes(30));
         assert_eq!(read(" 1.5 h"), minutes(90));
         assert_eq!(read("60s"), minutes(1));

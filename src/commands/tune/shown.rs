@@ -137,14 +137,14 @@ impl<'a> Shown<'a> {
             for rung in before.0..trial.rungs.len() {
                 self.row(index, trial, rung);
             }
-            if let Some(why) = trial.failed.as_ref().filter(|_| !before.1) {
+            if let Some(failure) = trial.failed.as_ref().filter(|_| !before.1) {
                 self.header();
                 let number = index + 1;
                 self.say(&format!(
                     "{number:>5}{:>9}{:>6}  failed: {}",
                     trial.bracket,
                     trial.rungs.len(),
-                    printable(why)
+                    printable(&failure.why)
                 ));
                 self.is_new = true;
             }

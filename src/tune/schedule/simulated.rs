@@ -14,43 +14,26 @@ struct World {
 
 impl World {
     /// Runs to the end, or until `limit` trials have left a rung; then all workers are stopped.
-    /// Ten thousand decisions are more than any plan here needs.
+    /// Ten thousand decisions are more than any plan here needs. Answers with the epochs spent.
     fn search(&self, plan: &Plan, trials: &mut Vec<Standing>, limit: usize) -> u64 {
         let mut busy: Vec<(u64, usize, u64)> = Vec::new(); // (done at, trial, epochs)
         let (mut now, mut finished, mut spent) = (0, 0, 0);
         for _ in 0..10_000 {
-            match plan.next(trials) {
-                next if busy.len() == self.n_workers || next == Next::Wait => {
-                    assert!(!busy.is_empty(), "waits for nothing");
-                    let first = (0..busy.len()).min_by_key(|&slot| busy[slot]).unwrap();
-                    let (done_at, trial, epochs) = busy.swap_remove(first);
-                    now = done_at;
-                    spent += self.leave(plan, &mut trials[trial], trial, epochs);
-                    finished += 1;
-                }
-                Next::Start { bracket, epochs } => {
-                    trials.push(Standing {
-                        bracket,
-                        running: true,
-                        ..Standing::default()
-                    });
-                    let trial = trials.len() - 1;
-                    busy.push((now + self.duration(trial, 0), trial, epochs));
-                }
-                Next::Promote {
-                    trial,
-                    rung,
-                    epochs,
-                } => {
-                    assert_eq!(trials[trial].scores.len(), rung, "rungs are consecutive");
-                    trials[trial].running = true;
-                    busy.push((now + self.duration(trial, rung), trial, epochs));
-                }
-                Next::Done => {
-                    assert!(busy.is_empty());
-                    return spent;
-                }
-                Next::Wait => unreachable!(),
+            let next = plan.next(trials);
+            if busy.len() < self.n_workers
+                && let Some((trial, epochs)) = begin(next, trials)
+            {
+                let rung = trials[trial].scores.len();
+                busy.push((now + self.duration(trial, rung), trial, epochs));
+            } else if let Some(first) = (0..busy.len()).min_by_key(|&slot| busy[slot]) {
+                assert_ne!(next, Next::Done, "trials run");
+                let (done_at, trial, epochs) = busy.swap_remove(first);
+                now = done_at;
+                spent += self.leave(plan, &mut trials[trial], trial, epochs);
+                finished += 1;
+            } else {
+                assert_eq!(next, Next::Done, "nothing runs");
+                return spent;
             }
             if finished == limit {
                 trials.iter_mut().for_each(|trial| trial.running = false);
@@ -70,17 +53,37 @@ impl World {
         }
         let bracket = &plan.brackets()[standing.bracket];
         assert_eq!(bracket[rung].epochs, epochs);
-        epochs
-            - if rung == 0 {
-                0
-            } else {
-                bracket[rung - 1].epochs
-            }
+        let before = rung.checked_sub(1).map_or(0, |below| bracket[below].epochs);
+        epochs - before
     }
 
     fn duration(&self, trial: usize, rung: usize) -> u64 {
         Stream::new(&[self.pace, 2, trial as u64, rung as u64]).below(1_000)
     }
+}
+
+/// The trial that now runs, and the epochs to which it does.
+fn begin(next: Next, trials: &mut Vec<Standing>) -> Option<(usize, u64)> {
+    let (trial, epochs) = match next {
+        Next::Start { bracket, epochs } => {
+            trials.push(Standing {
+                bracket,
+                ..Standing::default()
+            });
+            (trials.len() - 1, epochs)
+        }
+        Next::Promote {
+            trial,
+            rung,
+            epochs,
+        } => {
+            assert_eq!(trials[trial].scores.len(), rung, "rungs are consecutive");
+            (trial, epochs)
+        }
+        Next::Wait | Next::Done => return None,
+    };
+    trials[trial].running = true;
+    Some((trial, epochs))
 }
 
 fn random_plan(algorithm: Algorithm, stream: &mut Stream) -> Plan {

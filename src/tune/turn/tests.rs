@@ -1,6 +1,6 @@
 use super::super::tests::small;
 use super::*;
-use crate::run::study::{Event, Running};
+use crate::run::study::{Event, Failure, Running};
 
 /// Carries out what a study decides, without training: a trial's value is a function of its place and
 /// its epochs. `stop_after` ends it after so many rungs, as a kill would.
@@ -114,7 +114,12 @@ fn a_trial_whose_worker_is_alive_is_left_to_it() {
     };
     assert_eq!((first.trial, first.is_new), (1, false));
     assert_eq!(first.point, log.trials[0].values);
-    log.trials[0].failed = Some("it diverged".to_owned());
+    log.trials[0].failed = Some(Failure {
+        why: "it diverged".to_owned(),
+        epochs: 3,
+        trained: 1,
+        seconds: 0.0,
+    });
     log.trials[0].running = None;
     assert!(matches!(study.turn(&log, None, &|_| true), Turn::Train(job) if job.trial == 2));
 }
