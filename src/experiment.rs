@@ -112,6 +112,17 @@ impl Experiment {
         Ok(experiment)
     }
 
+    /// The same config and device with other images.
+    #[must_use]
+    pub fn with_splits(self, splits: Splits, input: InputShape) -> Self {
+        Self {
+            splits: Arc::new(splits),
+            input,
+            resident: Resident::default(),
+            ..self
+        }
+    }
+
     /// Another config for the same images and device, whose copies of the images there are shared. The
     /// two must have the same `[data]`, but for its normalization, and the same seed.
     pub fn with_config(&self, loaded: Loaded) -> Result<Self> {

@@ -30,12 +30,17 @@ pub(super) fn run(mut args: TuneArgs) -> Result<ExitCode> {
     }
     if let Some(device) = &args.place.device {
         device.parse::<DeviceChoice>()?;
-        args.assignments.push(quoted("train.device", device.clone()));
+        args.assignments
+            .push(quoted("train.device", device.clone()));
     }
     if args.worker {
         return Ok(work(&args));
     }
-    let budget = args.budget.as_deref().map(str::parse::<Budget>).transpose()?;
+    let budget = args
+        .budget
+        .as_deref()
+        .map(str::parse::<Budget>)
+        .transpose()?;
     let (study, folder) = open(&args)?;
     let experiment = prepare(&study, &args)?;
     let folder = StudyFolder::create(&folder, &study.to_toml()?)?;
@@ -56,7 +61,10 @@ pub(super) fn run(mut args: TuneArgs) -> Result<ExitCode> {
 fn open(args: &TuneArgs) -> Result<(Study, PathBuf)> {
     if args.study.is_dir() {
         let folder = StudyFolder::open(&args.study)?;
-        return Ok((Study::read(&folder.study(), &args.assignments)?, folder.root));
+        return Ok((
+            Study::read(&folder.study(), &args.assignments)?,
+            folder.root,
+        ));
     }
     let study = Study::read(&args.study, &args.assignments)?;
     let folder = args.runs_dir.join(&study.config.name);
@@ -68,7 +76,8 @@ fn prepare(study: &Study, args: &TuneArgs) -> Result<Experiment> {
     let device = study.config.train.device.parse::<DeviceChoice>()?.open()?;
     let data = data_dir(args.place.data.as_deref());
     let first = Loaded::from_config(study.config.clone())?;
-    let experiment = Experiment::prepare(first, device, data.as_deref(), &mut DownloadBar::default())?;
+    let experiment =
+        Experiment::prepare(first, device, data.as_deref(), &mut DownloadBar::default())?;
     study.check_input(experiment.input)?;
     Ok(experiment)
 }
@@ -81,7 +90,10 @@ fn renew(study: &Study, folder: &StudyFolder) -> Result<()> {
         || study.search.iterations < before.search.iterations;
     if !changes.is_empty() || less {
         let root = folder.root.display();
-        let mut diff: String = changes.iter().map(|change| format!("\n  {change}")).collect();
+        let mut diff: String = changes
+            .iter()
+            .map(|change| format!("\n  {change}"))
+            .collect();
         if less {
             diff += "\n  fewer trials or iterations";
         }

@@ -101,7 +101,10 @@ impl Loaded {
 
     /// A config that was made, not read; its errors name its keys alone.
     pub fn from_config(config: ExperimentConfig) -> Result<Self> {
-        Ok(Self::from_layers(Layers::parse("the config", &config.to_toml()?)?)?)
+        Ok(Self::from_layers(Layers::parse(
+            "the config",
+            &config.to_toml()?,
+        )?)?)
     }
 
     /// Checks the model against the images that it is to be trained on.

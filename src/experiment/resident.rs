@@ -17,7 +17,11 @@ impl Experiment {
     /// two has one kind of device, with or without gradients.
     pub(super) fn resident(&self, split: SplitName, device: &Device) -> ResidentSplit {
         let normalization = self.config.data.normalization;
-        let mut held = self.resident.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self
+            .resident
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let of = |(name, of, _): &&(SplitName, Normalization, ResidentSplit)| {
             *name == split && *of == normalization
         };

@@ -54,10 +54,7 @@ mod tests {
         assert_eq!(hidden("hidden = { layers = 3, units = 8 }"), [8, 8, 8]);
         assert_eq!(hidden("hidden = { layers = 0, units = 8 }"), [0; 0]);
         let message = |text: &str| read(text).unwrap_err().message().to_owned();
-        assert_eq!(
-            message("hidden = { units = 8 }"),
-            "missing field `layers`"
-        );
+        assert_eq!(message("hidden = { units = 8 }"), "missing field `layers`");
         assert!(message("hidden = 8").contains("{ layers = 2, units = 512 }"));
     }
 }

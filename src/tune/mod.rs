@@ -105,7 +105,10 @@ const FIXED: [(&str, &str); 10] = [
     ("train.epochs", "the schedule of the search sets it"),
     ("train.device", "it is given to `weft tune`"),
     ("train.evaluation_batch_size", "it changes no result"),
-    ("early_stopping", "the objective decides which epoch is the best"),
+    (
+        "early_stopping",
+        "the objective decides which epoch is the best",
+    ),
 ];
 
 impl Study {
@@ -207,7 +210,13 @@ impl Study {
         if self.dimensions.is_empty() {
             let origin = section.origin("search.space");
             let hint = "name what is varied, such as \"optimizer.learning_rate\" = { min = 1e-4, max = 1e-2, scale = \"log\" }";
-            return Err(invalid(&origin, "search.space", "empty", "nothing is varied", hint));
+            return Err(invalid(
+                &origin,
+                "search.space",
+                "empty",
+                "nothing is varied",
+                hint,
+            ));
         }
         let mut seen: BTreeMap<&str, &Dimension> = BTreeMap::new();
         for dimension in &self.dimensions {
@@ -260,9 +269,8 @@ impl Study {
     fn check_conditions(&self, dimension: &Dimension) -> Result<()> {
         for condition in &dimension.conditions {
             let mut others = self.dimensions.iter();
-            let named = others.any(|other| {
-                other.name == condition.key || other.keys.contains(&condition.key)
-            });
+            let named = others
+                .any(|other| other.name == condition.key || other.keys.contains(&condition.key));
             if !named && space::lookup(&self.base_values, &condition.key).is_none() {
                 let shown = format!("search.space.{}", dimension.name);
                 let why = format!("no key nor dimension is called `{}`", condition.key);
@@ -306,8 +314,8 @@ impl Study {
             config.checkpoint = defaults.checkpoint;
             let mut values = flattened(&config)?;
             let search = SearchConfig {
-                trials: study.search.trials.max(self.search.trials),
-                iterations: study.search.iterations.max(self.search.iterations),
+                trials: 0,
+                iterations: 0,
                 ..study.search.clone()
             };
             for (key, value) in flattened(&search)? {
@@ -337,7 +345,10 @@ fn invalid(origin: &str, key: &str, value: &str, why: &str, hint: &str) -> anyho
 
 fn check_key(dimension: &Dimension, key: &str) -> Result<()> {
     let fault = FIXED.iter().find(|(fixed, _)| {
-        key == *fixed || key.strip_prefix(fixed).is_some_and(|rest| rest.starts_with('.'))
+        key == *fixed
+            || key
+                .strip_prefix(fixed)
+                .is_some_and(|rest| rest.starts_with('.'))
     });
     match fault {
         // How pixels are scaled is part of a recipe.
@@ -345,7 +356,13 @@ fn check_key(dimension: &Dimension, key: &str) -> Result<()> {
         Some((_, why)) => {
             let shown = format!("search.space.{}", dimension.name);
             let why = format!("`{key}` cannot be searched: {why}");
-            Err(invalid(&dimension.origin, &shown, "given", &why, "leave it out"))
+            Err(invalid(
+                &dimension.origin,
+                &shown,
+                "given",
+                &why,
+                "leave it out",
+            ))
         }
         None => Ok(()),
     }

@@ -91,7 +91,11 @@ impl Study {
         around: &Circumstances,
     ) -> Result<StudyRecords> {
         let axes = space::axes(&self.dimensions);
-        let observed: Vec<_> = log.trials.iter().flat_map(|trial| self.observed(trial)).collect();
+        let observed: Vec<_> = log
+            .trials
+            .iter()
+            .flat_map(|trial| self.observed(trial))
+            .collect();
         let importance = importance::importance(&axes, &observed, self.search.seed);
         let best = self.best(log);
         let best_config = best.as_ref().map(|best| self.best_toml(log, best));
@@ -198,7 +202,11 @@ fn dimension_record(dimension: &Dimension) -> study::Dimension {
     const MOST_LABELS: u64 = 64;
     let values = &dimension.values;
     let few = values.count().is_some_and(|n| n <= MOST_LABELS) && !values.is_log();
-    let conditions: Vec<String> = dimension.conditions.iter().map(ToString::to_string).collect();
+    let conditions: Vec<String> = dimension
+        .conditions
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let (min, max) = values.range();
     study::Dimension {
         name: dimension.name.clone(),

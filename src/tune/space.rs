@@ -76,9 +76,10 @@ impl Values {
             Self::Integers { min, step, n } => {
                 Value::Integer(min + step * index_of(coordinate, n as usize) as i64)
             }
-            Self::Steps { min, step, n } => {
-                Value::Float(rounded(min + step * index_of(coordinate, n as usize) as f64, 12))
-            }
+            Self::Steps { min, step, n } => Value::Float(rounded(
+                min + step * index_of(coordinate, n as usize) as f64,
+                12,
+            )),
             Self::LogIntegers { min, max } => {
                 let (low, high) = ((min as f64).ln(), (max as f64 + 1.0).ln());
                 let value = (low + coordinate * (high - low)).exp().floor();
@@ -117,7 +118,8 @@ impl Values {
             Self::LogIntegers { min, max } => {
                 let (low, high) = ((min as f64).ln(), (max as f64 + 1.0).ln());
                 let middle = (number.ln() + (number + 1.0).ln()) / 2.0;
-                (number >= min as f64 && number <= max as f64).then(|| (middle - low) / (high - low))
+                (number >= min as f64 && number <= max as f64)
+                    .then(|| (middle - low) / (high - low))
             }
             Self::Floats { min, max, log } => {
                 let place = match log {
@@ -173,7 +175,10 @@ impl Values {
     /// Whether the scale is logarithmic.
     #[must_use]
     pub fn is_log(&self) -> bool {
-        matches!(self, Self::LogIntegers { .. } | Self::Floats { log: true, .. })
+        matches!(
+            self,
+            Self::LogIntegers { .. } | Self::Floats { log: true, .. }
+        )
     }
 }
 
@@ -266,7 +271,9 @@ impl Reader<'_> {
             .map_err(|error: toml::de::Error| self.complaint(&whole, error.message())(EXAMPLES))?;
         let keys = given.keys.clone().unwrap_or_else(|| vec![self.name()]);
         if keys.is_empty() {
-            return Err(self.complaint(&whole, "keys is empty")("name the keys that it sets"));
+            return Err(self.complaint(&whole, "keys is empty")(
+                "name the keys that it sets",
+            ));
         }
         Ok(Dimension {
             name: self.name(),
@@ -284,9 +291,10 @@ impl Reader<'_> {
             (Some(_), (Some(_), _) | (_, Some(_))) => {
                 refuse("it has both a choice and a range", "keep one of them")
             }
-            (Some(_), _) if given.step.is_some() || given.scale.is_some() => {
-                refuse("step and scale belong to a range", "leave them out, or give min and max")
-            }
+            (Some(_), _) if given.step.is_some() || given.scale.is_some() => refuse(
+                "step and scale belong to a range",
+                "leave them out, or give min and max",
+            ),
             (Some(choice), _) => match repeated(choice) {
                 _ if choice.is_empty() => refuse("the choice is empty", "name at least one value"),
                 Some(value) => refuse(&format!("it names {value} twice"), "name each value once"),
@@ -314,10 +322,16 @@ impl Reader<'_> {
             return refuse("min and max must be finite numbers", EXAMPLES);
         };
         if low > high {
-            return refuse("the range is empty: min is above max", "exchange min and max");
+            return refuse(
+                "the range is empty: min is above max",
+                "exchange min and max",
+            );
         }
         if low == high {
-            return refuse("the range has one value only", "set the key itself, and leave this out");
+            return refuse(
+                "the range has one value only",
+                "set the key itself, and leave this out",
+            );
         }
         if log && low <= 0.0 {
             return refuse("a logarithmic scale begins above 0", "use a min above 0");
@@ -325,7 +339,9 @@ impl Reader<'_> {
         let step = match &given.step {
             None if is_integer && !log => Some(1.0),
             None => None,
-            Some(_) if log => return refuse("a logarithmic scale has no step", "leave the step out"),
+            Some(_) if log => {
+                return refuse("a logarithmic scale has no step", "leave the step out");
+            }
             Some(step) => match number(step).filter(|step| *step > 0.0) {
                 Some(step) => Some(step),
                 None => return refuse("the step must be above 0", EXAMPLES),
@@ -346,7 +362,10 @@ impl Reader<'_> {
         };
         let steps = ((high - low) / step).round();
         if steps > MOST_STEPS {
-            return refuse("it has more than a thousand million steps", "use a larger step");
+            return refuse(
+                "it has more than a thousand million steps",
+                "use a larger step",
+            );
         }
         if ((high - low) / step - steps).abs() > 1e-6 {
             let below = rounded(low + ((high - low) / step).floor() * step, 12);

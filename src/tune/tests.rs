@@ -65,10 +65,22 @@ fn what_makes_it_another_study_is_told() {
         let keys: Vec<String> = changes.into_iter().map(|change| change.key).collect();
         keys.join(" ")
     };
-    assert_eq!(other("max_epochs = 9", "max_epochs = 27"), "search.max_epochs");
-    assert_eq!(other("[1, 3]", "[1, 2]"), "search.space.model.hidden.layers.choice");
+    assert_eq!(
+        other("max_epochs = 9", "max_epochs = 27"),
+        "search.max_epochs"
+    );
+    assert_eq!(
+        other("[1, 3]", "[1, 2]"),
+        "search.space.model.hidden.layers.choice"
+    );
     assert_eq!(other("name", "seed = 7\nname"), "seed");
-    assert_eq!(other("max_epochs = 9", "max_epochs = 9\ntrials = 99\niterations = 2"), "");
+    assert_eq!(
+        other(
+            "max_epochs = 9",
+            "max_epochs = 9\ntrials = 99\niterations = 2"
+        ),
+        ""
+    );
     assert_eq!(other("name = \"test\"", "name = \"other\""), "");
 }
 
@@ -76,14 +88,32 @@ fn what_makes_it_another_study_is_told() {
 fn keys_and_values_that_the_config_does_not_have_are_refused_with_their_line() {
     let first = "[search.space]\n";
     for (space, what) in [
-        ("\"model.drop_out\" = { choice = [0.1] }", "unknown key `model.drop_out`"),
+        (
+            "\"model.drop_out\" = { choice = [0.1] }",
+            "unknown key `model.drop_out`",
+        ),
         ("\"model.dropout\" = { choice = [\"a\"] }", "study.toml:10"),
-        ("\"optimizer.learning_rate\" = { choice = [0.1, -1.0] }", "but it must be above 0"),
-        ("\"model.blocks.0.filters\" = { choice = [8] }", "study.toml:10"),
-        ("\"train.epochs\" = { choice = [1, 2] }", "the schedule of the search sets it"),
+        (
+            "\"optimizer.learning_rate\" = { choice = [0.1, -1.0] }",
+            "but it must be above 0",
+        ),
+        (
+            "\"model.blocks.0.filters\" = { choice = [8] }",
+            "study.toml:10",
+        ),
+        (
+            "\"train.epochs\" = { choice = [1, 2] }",
+            "the schedule of the search sets it",
+        ),
         ("seed = { choice = [1, 2] }", "all trials share one split"),
-        ("\"data.source\" = { choice = [\"a\"] }", "all trials share one set of images"),
-        ("\"model.dropout\" = { choice = [0.1], when = { \"model.kin\" = \"mlp\" } }", "is called `model.kin`"),
+        (
+            "\"data.source\" = { choice = [\"a\"] }",
+            "all trials share one set of images",
+        ),
+        (
+            "\"model.dropout\" = { choice = [0.1], when = { \"model.kin\" = \"mlp\" } }",
+            "is called `model.kin`",
+        ),
         ("", "nothing is varied"),
     ] {
         let message = refused(&format!("{first}{space}"));
@@ -94,18 +124,28 @@ fn keys_and_values_that_the_config_does_not_have_are_refused_with_their_line() {
     let twice = "[search.space]
 a = { choice = [0.1, 0.2], keys = [\"model.dropout\"] }
 b = { choice = [0.1, 0.2], keys = [\"model.dropout\"] }";
-    assert!(refused(twice).contains("set by another dimension"), "{}", refused(twice));
+    assert!(
+        refused(twice).contains("set by another dimension"),
+        "{}",
+        refused(twice)
+    );
     assert!(study("[search.space]\n\"data.normalization\" = { choice = [\"unit\"] }").is_ok());
     let none = Study::new(Layers::parse("plain.toml", "name = \"x\"").unwrap(), &[]);
     let message = none.err().unwrap().to_string();
-    assert!(message.starts_with("plain.toml: there is no [search] section"), "{message}");
+    assert!(
+        message.starts_with("plain.toml: there is no [search] section"),
+        "{message}"
+    );
 }
 
 #[test]
 fn settings_of_the_search_are_checked() {
     for (setting, what) in [
         ("factor = 1", "`search.factor` is 1, but it must be from 2"),
-        ("min_epochs = 10", "`search.min_epochs` is 10, but it must be from 1 to max_epochs, which is 9"),
+        (
+            "min_epochs = 10",
+            "`search.min_epochs` is 10, but it must be from 1 to max_epochs, which is 9",
+        ),
         ("trials = 0", "`search.trials` is 0"),
         ("iterations = 0", "`search.iterations` is 0"),
         ("algorithm = \"grid\"", "search.algorithm"),
@@ -115,7 +155,9 @@ fn settings_of_the_search_are_checked() {
         assert!(message.starts_with("study.toml:9: "), "{message}");
         assert!(message.contains(what), "{setting}: {message}");
     }
-    let message = refused(&format!("{SPACE}[data]\nvalidation_fraction = 0.0\n[early_stopping]\npatience = 0"));
+    let message = refused(&format!(
+        "{SPACE}[data]\nvalidation_fraction = 0.0\n[early_stopping]\npatience = 0"
+    ));
     assert!(message.contains("no validation split"), "{message}");
 }
 
@@ -132,7 +174,12 @@ fn a_kind_that_is_searched_brings_the_keys_of_that_kind() {
         let point = study.point(&coordinates);
         let config = study.varied(&point).unwrap().config;
         let kind = point["model.kind"].as_str().unwrap().to_owned();
-        assert_eq!(config.to_toml().unwrap().contains(&format!("kind = \"{kind}\"")), true);
+        assert!(
+            config
+                .to_toml()
+                .unwrap()
+                .contains(&format!("kind = \"{kind}\""))
+        );
     }
 }
 

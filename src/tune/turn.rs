@@ -133,7 +133,9 @@ impl Study {
     fn history(&self, log: &StudyLog, bracket: usize) -> Vec<Observed> {
         let trials = log.trials.iter();
         trials
-            .filter(|trial| self.search.algorithm != Algorithm::Hyperband || trial.bracket < bracket)
+            .filter(|trial| {
+                self.search.algorithm != Algorithm::Hyperband || trial.bracket < bracket
+            })
             .flat_map(|trial| self.observed(trial))
             .collect()
     }
@@ -144,7 +146,10 @@ impl Study {
         let point = space::coordinates_of(&self.dimensions, &trial.values);
         let rungs = trial.rungs.iter();
         let scores = rungs.map(|rung| (self.score(rung.value), rung.epochs));
-        let failure = trial.failed.iter().map(|failure| (f64::NAN, failure.epochs));
+        let failure = trial
+            .failed
+            .iter()
+            .map(|failure| (f64::NAN, failure.epochs));
         scores
             .chain(failure)
             .map(|(score, epochs)| Observed {
@@ -183,7 +188,9 @@ fn epochs_of(trial: &Trial) -> u64 {
 
 /// Epochs that were spent, and those that others are about to spend.
 fn promised(log: &StudyLog, job: &Job) -> u64 {
-    let others = (1..).zip(&log.trials).filter(|(number, _)| *number != job.trial);
+    let others = (1..)
+        .zip(&log.trials)
+        .filter(|(number, _)| *number != job.trial);
     let running = others.filter_map(|(_, trial)| {
         let running = trial.running.as_ref()?;
         Some(running.epochs - epochs_of(trial))

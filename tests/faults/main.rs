@@ -17,5 +17,6 @@ mod runs;
 #[cfg(unix)]
 mod terminal;
 mod tiny;
+mod tune;
 mod verify;
 mod writes;

@@ -158,11 +158,7 @@ fn learns_colour_by_heart(device: &str) {
             width: 10,
             n_classes: 3,
         };
-        let experiment = Experiment {
-            splits: colour_splits(),
-            input,
-            ..experiment(&toml, device, None)
-        };
+        let experiment = experiment(&toml, device, None).with_splits(colour_splits(), input);
         let (_folder, _run, state) = train(&experiment);
         let last = state.history.last().unwrap();
         assert!(

@@ -25,3 +25,4 @@ mod resume;
 mod run_folder;
 mod scikit_learn;
 mod tensorboard;
+mod tune;

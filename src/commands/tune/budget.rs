@@ -56,7 +56,18 @@ mod tests {
         assert_eq!(read(" 1.5 h"), minutes(90));
         assert_eq!(read("60s"), minutes(1));
         assert_eq!(read("500epochs"), Some(Budget::Epochs(500)));
-        for wrong in ["", "30", "m", "-1m", "0s", "1.5epochs", "0epochs", "30d", "1e999h", "nan s"] {
+        for wrong in [
+            "",
+            "30",
+            "m",
+            "-1m",
+            "0s",
+            "1.5epochs",
+            "0epochs",
+            "30d",
+            "1e999h",
+            "nan s",
+        ] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
     }

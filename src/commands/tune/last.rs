@@ -26,7 +26,10 @@ pub(super) fn run(
     let (log, best, finished) = begin(study, folder, on)?;
     let config = config(study, &log, &best, on)?;
     if !quiet {
-        let epochs = log.trials[best.trial - 1].rungs.last().map_or(0, |rung| rung.epochs);
+        let epochs = log.trials[best.trial - 1]
+            .rungs
+            .last()
+            .map_or(0, |rung| rung.epochs);
         say(&format!(
             "final   trial {}: {} {:.4} in epoch {} of {epochs}; now for up to {} epochs on {}",
             best.trial,
@@ -88,7 +91,10 @@ fn begin(study: &Study, folder: &StudyFolder, on: TrainedOn) -> Result<(StudyLog
         bail!("{root}: no trial has a result yet\nhint: `weft tune {root}` searches");
     };
     let running = log.trials.iter().filter_map(|trial| trial.running.as_ref());
-    if running.clone().any(|running| folder.is_alive(&running.worker)) {
+    if running
+        .clone()
+        .any(|running| folder.is_alive(&running.worker))
+    {
         bail!("{root}: the search goes on just now\nhint: wait until it ends, or stop it");
     }
     let finished = study.turn(&log, None, &|_| true) == Turn::Done && running.count() == 0;

@@ -109,7 +109,10 @@ impl<'a> Shown<'a> {
             Some(Budget::Epochs(most)) => format!(", at most {} epochs", thousands(most)),
             Some(Budget::Time(most)) => format!(", for {}", duration(most.as_secs_f64())),
         };
-        self.say(&format!("study   {}{workers}{budget}", self.folder.root.display()));
+        self.say(&format!(
+            "study   {}{workers}{budget}",
+            self.folder.root.display()
+        ));
         if !log.trials.is_empty() {
             let rungs: usize = log.trials.iter().map(|trial| trial.rungs.len()).sum();
             let best = study.best(log).map_or(String::new(), |best| {
@@ -216,7 +219,11 @@ impl<'a> Shown<'a> {
         let (planned, done) = (self.study.plan().epochs(), log.epochs());
         bar.set_length(planned.max(done));
         bar.set_position(done);
-        let running = log.trials.iter().filter(|trial| trial.running.is_some()).count();
+        let running = log
+            .trials
+            .iter()
+            .filter(|trial| trial.running.is_some())
+            .count();
         let mut text = format!("{done}/{planned} epochs  {running} running");
         if let Some(best) = &self.best {
             text += &format!("  best {:.4} (trial {})", best.value, best.trial);
@@ -240,7 +247,11 @@ impl<'a> Shown<'a> {
             self.say("");
         }
         self.rungs(log);
-        let failed = log.trials.iter().filter(|trial| trial.failed.is_some()).count();
+        let failed = log
+            .trials
+            .iter()
+            .filter(|trial| trial.failed.is_some())
+            .count();
         let seconds: f64 = log.trials.iter().map(Trial::seconds).sum();
         self.say(&format!(
             "\nspent   {} epochs of {} trials, {} of training{}",
@@ -275,7 +286,10 @@ impl<'a> Shown<'a> {
                 self.folder.report().display()
             ));
             if end == End::Done {
-                next = format!("weft train {}    weft tune {root} --final", self.folder.best().display());
+                next = format!(
+                    "weft train {}    weft tune {root} --final",
+                    self.folder.best().display()
+                );
             }
         }
         let stopped = match end {
@@ -295,12 +309,16 @@ impl<'a> Shown<'a> {
     fn rungs(&self, log: &StudyLog) {
         self.say("bracket  rung  epochs    trials      best    median");
         for rung in self.study.plan().rungs() {
-            let of_bracket = log.trials.iter().filter(|trial| trial.bracket == rung.bracket);
+            let of_bracket = log
+                .trials
+                .iter()
+                .filter(|trial| trial.bracket == rung.bracket);
             let mut values: Vec<f64> = of_bracket
                 .filter_map(|trial| Some(trial.rungs.get(rung.rung)?.value))
                 .collect();
             values.sort_by(|a, b| self.study.score(*b).total_cmp(&self.study.score(*a)));
-            let cell = |value: Option<&f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
+            let cell =
+                |value: Option<&f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
             self.say(&format!(
                 "{:>7}{:>6}{:>8}{:>10}{:>10}{:>10}",
                 rung.bracket,
@@ -336,13 +354,19 @@ fn plan_text(study: &Study) -> String {
     let how = match search.algorithm {
         Algorithm::Random => format!("random search, {sampling}, {max} epochs each"),
         Algorithm::Asha => {
-            format!("asynchronous successive halving, {sampling}, {min} to {max} epochs by {factor}")
+            format!(
+                "asynchronous successive halving, {sampling}, {min} to {max} epochs by {factor}"
+            )
         }
-        Algorithm::Hyperband => format!(
-            "Hyperband, {sampling}, {min} to {max} epochs by {factor}, {brackets} brackets"
-        ),
+        Algorithm::Hyperband => {
+            format!("Hyperband, {sampling}, {min} to {max} epochs by {factor}, {brackets} brackets")
+        }
     };
-    let about = if search.algorithm == Algorithm::Asha { "about " } else { "" };
+    let about = if search.algorithm == Algorithm::Asha {
+        "about "
+    } else {
+        ""
+    };
     format!(
         "{how}: {} trials, {about}{} epochs",
         thousands(trials as u64),
@@ -359,7 +383,10 @@ fn values_text(study: &Study, trial: &Trial) -> String {
         .filter_map(|dimension| {
             let value = trial.values.get(&dimension.name)?;
             let own = short(&dimension.name);
-            let mut others = study.dimensions.iter().filter(|other| other.name != dimension.name);
+            let mut others = study
+                .dimensions
+                .iter()
+                .filter(|other| other.name != dimension.name);
             let name = match others.any(|other| short(&other.name) == own) {
                 true => dimension.name.clone(),
                 false => own,
@@ -381,7 +408,8 @@ fn new_bar(epochs: u64) -> ProgressBar {
 
 /// "45 s", "12 min", "1 h 5 min"
 fn duration(seconds: f64) -> String {
-    let whole = Duration::try_from_secs_f64(seconds.max(0.0)).map_or(u64::MAX, |time| time.as_secs());
+    let whole =
+        Duration::try_from_secs_f64(seconds.max(0.0)).map_or(u64::MAX, |time| time.as_secs());
     match whole {
         0..=89 => format!("{whole} s"),
         90..=5399 => format!("{} min", (whole + 30) / 60),

@@ -115,11 +115,13 @@ impl<'a> Supervisor<'a> {
         let mut epochs_spent = false;
         loop {
             if let Some(signal) = self.stop.signal() {
-                self.shown.note("stopping: each trial saves a checkpoint (once more leaves at once)");
+                self.shown
+                    .note("stopping: each trial saves a checkpoint (once more leaves at once)");
                 return Ok(End::Signal(signal));
             }
             if matches!(self.budget, Some(Budget::Time(most)) if begun.elapsed() >= most) {
-                self.shown.note("the time is spent: each trial saves a checkpoint");
+                self.shown
+                    .note("the time is spent: each trial saves a checkpoint");
                 return Ok(End::TimeSpent);
             }
             let length = fs::metadata(self.folder.log()).map_or(0, |log| log.len());
@@ -161,7 +163,11 @@ impl<'a> Supervisor<'a> {
         let Some(worker) = &mut self.workers[index] else {
             return Ok(false);
         };
-        let Some(status) = worker.child.try_wait().context("a worker cannot be watched")? else {
+        let Some(status) = worker
+            .child
+            .try_wait()
+            .context("a worker cannot be watched")?
+        else {
             return Ok(false);
         };
         let (pid, words) = (worker.child.id(), worker.words());
@@ -190,7 +196,10 @@ impl<'a> Supervisor<'a> {
             let is_its = running.worker.starts_with(&own) && !self.folder.is_alive(&running.worker);
             is_its.then_some((trial, running.rung))
         });
-        let told = words.lines().rev().find_map(|line| line.strip_prefix("error: "));
+        let told = words
+            .lines()
+            .rev()
+            .find_map(|line| line.strip_prefix("error: "));
         let why = match told {
             Some(told) => format!("its process ended with: {told}"),
             None => format!("its process was ended from outside ({status}): out of memory?"),
@@ -198,7 +207,8 @@ impl<'a> Supervisor<'a> {
         let Some((trial, rung)) = held else {
             bail!("a worker could not begin: {why}");
         };
-        self.shown.note(&format!("warning: trial {trial}: {why}; it is tried again"));
+        self.shown
+            .note(&format!("warning: trial {trial}: {why}; it is tried again"));
         Ok(lock.append(&Event::Crash {
             trial,
             rung,
@@ -224,9 +234,12 @@ impl<'a> Supervisor<'a> {
         }
         let name = format!("{}-{}.txt", std::process::id(), self.workers.len());
         let words = self.folder.workers().join(name);
-        let file = File::create(&words)
-            .with_context(|| format!("cannot create {}", words.display()))?;
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(file);
+        let file =
+            File::create(&words).with_context(|| format!("cannot create {}", words.display()))?;
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(file);
         die_with_parent(&mut command);
         let child = command.spawn().context("a worker cannot be started")?;
         Ok(Process { child, words })
@@ -302,7 +315,8 @@ pub(super) fn leave_with_parent(stop: &StopFlag) {
     let started = watcher.spawn(move || {
         let mut rest = Vec::new();
         let _ = std::io::stdin().read_to_end(&mut rest);
-        let _ = raised.compare_exchange(0, TERMINATED as usize, Ordering::AcqRel, Ordering::Acquire);
+        let _ =
+            raised.compare_exchange(0, TERMINATED as usize, Ordering::AcqRel, Ordering::Acquire);
     });
     drop(started);
 }

@@ -84,7 +84,10 @@ fn a_torn_line_counts_for_nothing_wherever_it_is_torn() {
         fs::write(folder.log(), torn).unwrap();
         // Amid the write others see nothing of it.
         let before = folder.read().unwrap();
-        assert!(before.trials[0].running.is_some() && before.torn.is_empty(), "{length}");
+        assert!(
+            before.trials[0].running.is_some() && before.torn.is_empty(),
+            "{length}"
+        );
         folder.lock().unwrap().append(&end(1, 0, 0.25)).unwrap();
         let log = folder.read().unwrap();
         assert_eq!(log.torn, [2], "{length}");
@@ -104,7 +107,10 @@ fn a_log_that_contradicts_itself_is_refused_with_its_line() {
     for (events, what) in [
         (vec![end(1, 0, 0.5)], "there is no trial 1"),
         (vec![start(2, 0, 1, "a")], "there is no trial 2"),
-        (vec![start(1, 0, 1, "a"), end(1, 1, 0.5)], "was not in rung 1"),
+        (
+            vec![start(1, 0, 1, "a"), end(1, 1, 0.5)],
+            "was not in rung 1",
+        ),
         (
             vec![start(1, 0, 1, "a"), end(1, 0, 0.5), end(1, 0, 0.5)],
             "was not in rung 0",
@@ -115,12 +121,21 @@ fn a_log_that_contradicts_itself_is_refused_with_its_line() {
         ),
     ] {
         let n = events.len();
-        let error = StudyLog::parse(path, &lines(&events)).unwrap_err().to_string();
+        let error = StudyLog::parse(path, &lines(&events))
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with(&format!("log.jsonl:{n}: ")), "{error}");
         assert!(error.contains(what), "{error}");
     }
-    for line in ["{}", "{\"event\":\"party\"}", "[1]", "{\"event\":\"study\",\"schema\":9,\"weft\":\"\",\"data_sha256\":\"\",\"time\":\"\"}"] {
-        let error = StudyLog::parse(path, &format!("{line}\n")).unwrap_err().to_string();
+    for line in [
+        "{}",
+        "{\"event\":\"party\"}",
+        "[1]",
+        "{\"event\":\"study\",\"schema\":9,\"weft\":\"\",\"data_sha256\":\"\",\"time\":\"\"}",
+    ] {
+        let error = StudyLog::parse(path, &format!("{line}\n"))
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with("log.jsonl:1: "), "{error}");
     }
 }
@@ -171,7 +186,9 @@ fn a_worker_is_alive_until_it_is_dropped() {
 fn a_run_is_no_study() {
     let place = tempfile::tempdir().unwrap();
     fs::write(place.path().join("config.toml"), "").unwrap();
-    let error = StudyFolder::create(place.path(), "").unwrap_err().to_string();
+    let error = StudyFolder::create(place.path(), "")
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("a run, not a study"), "{error}");
     let error = StudyFolder::open(place.path()).unwrap_err().to_string();
     assert!(error.contains("not a study"), "{error}");

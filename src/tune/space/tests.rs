@@ -69,23 +69,41 @@ fn what_is_no_dimension_is_refused_with_its_line() {
         ("{ choice = [] }", "the choice is empty"),
         ("{ choice = [1, 2, 1] }", "it names 1 twice"),
         ("{ choice = [1], min = 2 }", "both a choice and a range"),
-        ("{ choice = [1], step = 2 }", "step and scale belong to a range"),
+        (
+            "{ choice = [1], step = 2 }",
+            "step and scale belong to a range",
+        ),
         ("{ min = 3 }", "neither a choice nor min and max"),
         ("{ min = 3, max = 2 }", "the range is empty"),
         ("{ min = 3, max = 3 }", "one value only"),
         ("{ min = 0, max = 1, scale = \"log\" }", "begins above 0"),
-        ("{ min = 1, max = 9, step = 2, scale = \"log\" }", "has no step"),
+        (
+            "{ min = 1, max = 9, step = 2, scale = \"log\" }",
+            "has no step",
+        ),
         ("{ min = 0, max = 9, step = 0 }", "the step must be above 0"),
-        ("{ min = 0, max = 9, step = 2 }", "the steps do not end at max"),
+        (
+            "{ min = 0, max = 9, step = 2 }",
+            "the steps do not end at max",
+        ),
         ("{ min = \"a\", max = 9 }", "must be finite numbers"),
         ("{ min = 0.0, max = inf }", "must be finite numbers"),
         ("{ min = 0, max = 9, stepp = 2 }", "unknown field `stepp`"),
-        ("{ min = 0, max = 9, scale = \"cubic\" }", "unknown variant `cubic`"),
+        (
+            "{ min = 0, max = 9, scale = \"cubic\" }",
+            "unknown variant `cubic`",
+        ),
         ("{ choice = [1], keys = [] }", "keys is empty"),
-        ("{ min = 0, max = 1e300, step = 1e-3 }", "thousand million steps"),
+        (
+            "{ min = 0, max = 1e300, step = 1e-3 }",
+            "thousand million steps",
+        ),
     ] {
         let message = refused(dimension);
-        assert!(message.starts_with("study.toml:2: `search.space.x` is "), "{message}");
+        assert!(
+            message.starts_with("study.toml:2: `search.space.x` is "),
+            "{message}"
+        );
         assert!(message.contains(what), "{dimension}: {message}");
         assert!(message.contains("\nhint: "), "{message}");
     }
@@ -118,10 +136,15 @@ fn a_dimension_is_active_where_its_conditions_hold() {
         for (name, coordinate) in set {
             coordinates[place(name)] = *coordinate;
         }
-        point_at(&dimensions, &base, &coordinates).into_keys().collect()
+        point_at(&dimensions, &base, &coordinates)
+            .into_keys()
+            .collect()
     };
     assert_eq!(active(&[]), ["model.dropout", "model.kind", "rate"]);
-    assert_eq!(active(&[("model.kind", 0.9)]), ["filters", "model.kind", "rate"]);
+    assert_eq!(
+        active(&[("model.kind", 0.9)]),
+        ["filters", "model.kind", "rate"]
+    );
     assert_eq!(
         active(&[("model.kind", 0.9), ("filters", 0.9)]),
         ["filters", "late", "model.kind", "rate"]

@@ -4,7 +4,12 @@ use crate::run::study::{Event, Failure, Running};
 
 /// Carries out what a study decides, without training: a trial's value is a function of its place and
 /// its epochs. `stop_after` ends it after so many rungs, as a kill would.
-fn run(study: &Study, mut log: StudyLog, n_workers: usize, stop_after: usize) -> (StudyLog, Vec<u64>) {
+fn run(
+    study: &Study,
+    mut log: StudyLog,
+    n_workers: usize,
+    stop_after: usize,
+) -> (StudyLog, Vec<u64>) {
     let mut running: Vec<Job> = Vec::new();
     let mut draws = crate::random::Stream::new(&[n_workers as u64, 9]);
     let (mut order, mut done) = (Vec::new(), 0);
@@ -35,7 +40,12 @@ fn run(study: &Study, mut log: StudyLog, n_workers: usize, stop_after: usize) ->
         let place: f64 = study
             .dimensions
             .iter()
-            .map(|dimension| dimension.values.coordinate(&job.point[&dimension.name]).unwrap())
+            .map(|dimension| {
+                dimension
+                    .values
+                    .coordinate(&job.point[&dimension.name])
+                    .unwrap()
+            })
             .sum();
         log.apply(Event::End {
             trial: job.trial,
@@ -64,7 +74,9 @@ fn killed(mut log: StudyLog) -> StudyLog {
 #[test]
 fn hyperband_has_one_outcome_however_many_work_at_it() {
     for sampling in ["random", "tpe"] {
-        let study = small(&format!("sampling = \"{sampling}\"\nmax_epochs = 9\niterations = 2"));
+        let study = small(&format!(
+            "sampling = \"{sampling}\"\nmax_epochs = 9\niterations = 2"
+        ));
         let (alone, _) = run(&study, StudyLog::default(), 1, usize::MAX);
         assert_eq!(alone.trials.len(), 2 * (9 + 5 + 3), "{sampling}");
         assert_eq!(alone.epochs(), study.plan().epochs());
@@ -140,7 +152,11 @@ fn a_budget_of_epochs_is_not_overspent() {
 fn no_place_is_tried_twice_while_there_are_others() {
     let study = small("algorithm = \"random\"\ntrials = 16\nmax_epochs = 1\n");
     let (log, _) = run(&study, StudyLog::default(), 1, usize::MAX);
-    let mut places: Vec<String> = log.trials.iter().map(|trial| format!("{:?}", trial.values)).collect();
+    let mut places: Vec<String> = log
+        .trials
+        .iter()
+        .map(|trial| format!("{:?}", trial.values))
+        .collect();
     places.sort();
     places.dedup();
     assert_eq!(places.len(), 16);

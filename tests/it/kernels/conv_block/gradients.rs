@@ -1,10 +1,10 @@
 //! The gradients of a convolution block on every device against burn's composed operations, and against
 //! differences of a plain loss in f64.
 
+use burn::tensor::Device;
 use burn::tensor::activation::{relu, tanh};
 use burn::tensor::module::{conv2d, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
-use burn::tensor::{Device, Tensor};
 use weft::kernels::conv_block::{Activation, Spec};
 
 use super::{
