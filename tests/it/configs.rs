@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use weft::config::{ExperimentConfig, Loaded};
 use weft::model::InputShape;
+use weft::tune::Study;
 
 fn shipped() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
@@ -36,6 +37,18 @@ fn every_config_is_valid() {
             n_classes: 10,
         };
         loaded.validate_model(input).unwrap();
+    }
+}
+
+/// As Keras Tuner's spaces in the seed: 3 * 3 * 16 * 6 * 3 MLPs and 3 * 3 * 4 * 4 * 16 * 3 * 3 CNNs.
+#[test]
+fn every_study_is_valid() {
+    for (name, n_configs) in [("seed-mlp", 2592), ("seed-cnn", 20_736)] {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/tune");
+        let study = Study::read(&root.join(format!("{name}.toml")), &[]).unwrap();
+        let counts = study.dimensions.iter().map(|dimension| dimension.values.count().unwrap());
+        assert_eq!(counts.product::<u64>(), n_configs, "{name}");
+        assert_eq!((study.plan().epochs(), study.search.max_epochs), (148, 10), "{name}");
     }
 }
 

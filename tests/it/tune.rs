@@ -367,7 +367,7 @@ fn what_cannot_be_searched_is_refused_before_anything_is_made() {
             &[],
             "tiny.toml:",
         ),
-        (STUDY.replace("min = 8", "min = 64"), &[], "tiny.toml:15"),
+        (STUDY.replace("min = 8", "min = 64"), &[], "tiny.toml:16"),
     ] {
         let folder = place(&study);
         let error = refused(folder.path(), &[&["tiny.toml"], args].concat());
