@@ -85,6 +85,13 @@ impl Loaded {
             None => Layers::parse("built-in quickstart", QUICKSTART)?,
             Some(path) => Layers::read(path)?,
         };
+        if let Some(file) = path.filter(|_| layers.values().get("search").is_some()) {
+            let file = file.display();
+            anyhow::bail!(
+                "{}: a config with a [search] section is a study\nhint: `weft tune {file}` searches it",
+                layers.origin("search")
+            );
+        }
         for assignment in assignments {
             layers.set(assignment)?;
         }
