@@ -11,10 +11,7 @@ use crate::text::thousands;
 const NONE: &str = "<p>No trial has a value yet.</p>\n";
 
 fn has_values(study: &StudyRecords) -> bool {
-    study
-        .trials
-        .iter()
-        .any(|trial| trial.best.is_some_and(f64::is_finite))
+    study.trials.iter().any(|trial| trial.counts().is_some())
 }
 
 fn capital(text: &str) -> String {
@@ -124,9 +121,7 @@ pub(super) fn values(study: &StudyRecords) -> String {
             .trials
             .iter()
             .filter(|trial| matches!(trial.values.get(index), Some(Some(_))));
-        let n = active
-            .filter(|trial| trial.best.is_some_and(f64::is_finite))
-            .count();
+        let n = active.filter(|trial| trial.counts().is_some()).count();
         let scale = if dimension.log { "Logarithmic. " } else { "" };
         let summary = format!("{scale}{}.", capital(&count(n as u64, "trial")));
         html += &chart(&format!("value-{index}"), &name(&dimension.name), &summary);
