@@ -26,7 +26,9 @@ function startParallel() {
     chart.draw(true);
   });
   const clear = el('button', { type: 'button', onclick: () => chart.clear() }, 'Clear the ranges');
-  tools('parallel').append(part, rangeChoice(chart), clear, said);
+  const fifths = ['worst fifth', '', '', '', 'best fifth'].map((name, shade) => [`g${shade}`, name]);
+  const legend = legendOf('value', [...fifths, ['star', 'the best']]);
+  tools('parallel').append(part, rangeChoice(chart), clear, said, legend);
 }
 
 // The chosen trial at the lower edge of the window, whatever part of the page is looked at.
@@ -69,13 +71,13 @@ function trialButtons() {
 function startCharts() {
   if (figureOf('history')) {
     const chart = new HistoryChart(figureOf('history'));
-    tools('history').append(rangeChoice(chart), levelLegend());
+    tools('history').append(rangeChoice(chart), levelLegend(true));
   }
   if (figureOf('curves')) startCurves();
   if (figureOf('parallel')) startParallel();
   const figures = [...document.querySelectorAll('[data-chart^="value-"]')];
   const charts = figures.map((figure, index) => new ValueChart(figure, index));
-  if (charts.length > 0) tools('values').append(rangeChoice(charts), levelLegend());
+  if (charts.length > 0) tools('values').append(rangeChoice(charts), levelLegend(true));
 }
 
 function start() {

@@ -13,7 +13,8 @@ class PointChart extends TrialChart {
     for (const trial of trials) {
       const value = trial.best === null || trial.status === FAILED ? null : inside(trial.best, ys);
       const y = value === null ? scale.bottom - 6 : scale.y(value);
-      this.placed.set(trial, { trial, x: x(trial), y });
+      const isOut = value !== null && value !== trial.best;
+      this.placed.set(trial, { trial, x: x(trial), y, isOut });
     }
     return [...this.placed.values()];
   }
@@ -87,7 +88,7 @@ class ValueChart extends PointChart {
   constructor(figure, index) {
     super(figure, [index]);
     this.index = index;
-    this.trials = trials.filter((trial) => ranked.includes(trial) && trial.at[index] !== null);
+    this.trials = ranked.filter((trial) => trial.at[index] !== null);
     this.trials.sort((a, b) => a.at[index] - b.at[index] || a.number - b.number);
     this.begin();
   }
@@ -156,7 +157,7 @@ class CurveChart extends TrialChart {
   }
 
   legend() {
-    if (this.colour === 'rung') return levelLegend();
+    if (this.colour === 'rung') return levelLegend(false);
     return legendOf('bracket', view.brackets.map((bracket, index) => [`s-${index % 8}`, String(bracket)]));
   }
 
@@ -186,7 +187,8 @@ class CurveChart extends TrialChart {
       const points = epochs.map((epoch, index) => ({ x: scale.x(epoch), y: at[index] }));
       const d = path(points.map((point) => point.x), at);
       this.paths.set(trial, { d, points: points.filter((point) => Number.isFinite(point.y)) });
-      clip.append(svg('path', { class: `curve ${this.markOf(trial)}`, d }));
+      const alone = epochs.length === 1 ? ' alone' : '';
+      clip.append(svg('path', { class: `curve ${this.markOf(trial)}${alone}`, d }));
     }
     drawing.append(clip);
   }

@@ -1,7 +1,7 @@
 // Parallel coordinates: an axis for each dimension, the objective last, a line for each trial.
 
 const BETWEEN = 104;
-const TOP = 78;
+const NAME_LINE = 14;
 
 // A name in lines that fit between two axes, broken after dots and underscores where it has them.
 function nameLines(name, most = 15) {
@@ -21,7 +21,9 @@ class ParallelChart extends TrialChart {
   constructor(figure, said) {
     super(figure, allDimensions);
     this.said = said;
-    this.height = 380;
+    this.names = [...view.dimensions.map((axis) => axis.name), view.objective].map((name) => nameLines(name));
+    this.top = 22 + NAME_LINE * Math.max(...this.names.map((lines) => lines.length));
+    this.height = this.top + 300;
     this.part = 1;
     // The ranges that were drawn on axes: axis -> [low, high], from 0 to 1.
     this.ranges = new Map();
@@ -63,7 +65,7 @@ class ParallelChart extends TrialChart {
     const n = view.dimensions.length;
     const bottom = this.height - 56;
     this.x = (axis) => 46 + (axis / n) * (width - 46 - 76);
-    this.y = (at) => bottom - at * (bottom - TOP);
+    this.y = (at) => bottom - at * (bottom - this.top);
     this.stage.style.width = `${width}px`;
     const among = ranked.slice(0, Math.ceil(ranked.length * this.part));
     this.passing = among.filter((trial) => this.passes(trial));
@@ -96,9 +98,9 @@ class ParallelChart extends TrialChart {
   axis(axis) {
     const x = this.x(axis);
     const name = axis < view.dimensions.length ? view.dimensions[axis].name : view.objective;
-    const lines = nameLines(name);
-    const title = svg('text', { class: 'name', x, y: TOP - 12 - 14 * (lines.length - 1), 'text-anchor': 'middle' });
-    lines.forEach((line, index) => title.append(svg('tspan', { x, dy: index === 0 ? 0 : 14 }, line)));
+    const lines = this.names[axis];
+    const title = svg('text', { class: 'name', x, y: this.top - 14 - NAME_LINE * (lines.length - 1), 'text-anchor': 'middle' });
+    lines.forEach((line, index) => title.append(svg('tspan', { x, dy: index === 0 ? 0 : NAME_LINE }, line)));
     title.append(svg('title', {}, name));
     const group = svg('g', { class: 'parallel-axis' }, title);
     group.append(svg('line', { x1: x, x2: x, y1: this.y(1), y2: this.y(0) }));
@@ -156,7 +158,7 @@ class ParallelChart extends TrialChart {
   press(event) {
     const box = this.layer.getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];
-    const axis = Math.round(((x - this.x(0)) / (this.x(1) - this.x(0))));
+    const axis = Math.round((x - this.x(0)) / (this.x(1) - this.x(0)));
     const isOn = axis >= 0 && axis <= view.dimensions.length && Math.abs(this.x(axis) - x) < 14;
     if (!isOn || event.pointerType === 'touch') return;
     this.layer.setPointerCapture(event.pointerId);

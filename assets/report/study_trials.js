@@ -123,25 +123,28 @@ function crosses(points) {
   return svg('path', { class: 'failures', d });
 }
 
-// What a point of a trial is drawn as: its shade, hollow while it runs.
+// What a point of a trial is drawn as: its shade, hollow while it runs, faint where it stands at the edge.
 function drawPoints(drawing, placed) {
-  for (let shade = 0; shade < SHADES; shade += 1) {
-    const of = placed.filter(({ trial }) => levelShade(trial.reached) === shade && trial.status === DONE);
-    if (of.length > 0) drawing.append(dots(of.map(({ x, y }) => [x, y]), `g${shade}`));
+  for (const isOut of [true, false]) {
+    for (let shade = 0; shade < SHADES; shade += 1) {
+      const isOf = (point) => point.isOut === isOut && levelShade(point.trial.reached) === shade;
+      const of = placed.filter((point) => point.trial.status === DONE && isOf(point));
+      if (of.length > 0) drawing.append(dots(of.map(({ x, y }) => [x, y]), `g${shade}${isOut ? ' out' : ''}`));
+    }
   }
   const running = placed.filter(({ trial }) => trial.status === RUNNING).map(({ x, y }) => [x, y]);
   if (running.length > 0) drawing.append(dots(running, 'running'), dots(running, 'hole'));
 }
 
-function levelLegend() {
+function levelLegend(withRunning) {
   const name = (epochs) => `${epochs} ${epochs === 1 ? 'epoch' : 'epochs'}`;
   const items = view.levels.map((level) => [`g${levelShade(level)}`, name(level)]);
-  if (trials.some((trial) => trial.status === RUNNING)) items.push(['running', 'running']);
+  if (withRunning && trials.some((trial) => trial.status === RUNNING)) items.push(['running', 'running']);
   return legendOf('last rung', items);
 }
 
 function legendOf(title, items) {
-  const marks = items.map(([mark, name]) => el('li', {}, el('i', { class: `spot ${mark}` }), name));
+  const marks = items.map(([mark, name]) => el('li', {}, el('i', { class: `spot ${mark}` }), name || null));
   return el('ul', { class: 'legend', 'aria-label': title }, el('li', {}, `${title}:`), ...marks);
 }
 

@@ -2,10 +2,10 @@
 
 use super::rungs::median;
 use super::view::{MOST_CURVES, shown_curves};
-use super::{Objective, StudyRecords};
+use super::{Objective, StudyRecords, named};
 use crate::report::html::frame::chart;
 use crate::report::html::table::{Table, bar, html, with_bar};
-use crate::report::html::text::{count, name, percent};
+use crate::report::html::text::{count, percent};
 use crate::text::thousands;
 
 const NONE: &str = "<p>No trial has a value yet.</p>\n";
@@ -48,7 +48,7 @@ pub(super) fn history(study: &StudyRecords) -> String {
     if study.n_failed() > 0 {
         summary += &format!("{} failed: a cross at the lower edge. ", study.n_failed());
     }
-    summary += "The line is the best so far.";
+    summary += "The line is the best so far. On the axis of the better half, what is worse stands faint at its edge.";
     let title = format!("{} of each trial", capital(objective.title()));
     format!(
         "<div class=\"tools\" id=\"history-tools\"></div>\n{}",
@@ -124,7 +124,7 @@ pub(super) fn values(study: &StudyRecords) -> String {
         let n = active.filter(|trial| trial.counts().is_some()).count();
         let scale = if dimension.log { "Logarithmic. " } else { "" };
         let summary = format!("{scale}{}.", capital(&count(n as u64, "trial")));
-        html += &chart(&format!("value-{index}"), &name(&dimension.name), &summary);
+        html += &chart(&format!("value-{index}"), &named(&dimension.name), &summary);
     }
     html + "</div>\n"
 }
@@ -144,7 +144,7 @@ pub(super) fn importance(study: &StudyRecords) -> String {
         .dimensions
         .iter()
         .zip(shares)
-        .map(|(dimension, share)| (*share, name(&dimension.name)))
+        .map(|(dimension, share)| (*share, named(&dimension.name)))
         .collect();
     rows.sort_by(|a, b| b.0.total_cmp(&a.0));
     rows.push((*interactions, "interactions of several".to_owned()));

@@ -198,6 +198,14 @@ impl StudyRecords {
         starts.map(|planned| planned.n_trials).sum()
     }
 
+    /// Whether trials are stopped early: a bracket has a rung after another.
+    pub(super) fn has_rungs(&self) -> bool {
+        let first = self.planned.iter().map(|planned| planned.rung).min();
+        self.planned
+            .iter()
+            .any(|planned| Some(planned.rung) > first)
+    }
+
     pub(super) fn n_failed(&self) -> usize {
         self.trials
             .iter()

@@ -14,11 +14,15 @@ pub(super) fn section(study: &StudyRecords) -> String {
     if brackets.is_empty() {
         return "<p>Nothing is planned yet.</p>\n".to_owned();
     }
-    let mut html = format!(
-        "<p>A bracket begins with many trials. Those that are best after the epochs of a rung, one in {}, go \
-         on to the next. Epochs are all that a trial has been trained for by then.</p>\n<div class=\"rungs\">\n",
-        study.factor
-    );
+    let mut html = match study.has_rungs() {
+        true => format!(
+            "<p>A bracket begins with many trials. Those that are best after the epochs of a rung, one in {}, go \
+             on to the next. Epochs are all that a trial has been trained for by then.</p>\n",
+            study.factor
+        ),
+        false => "<p>Every trial is trained for all its epochs.</p>\n".to_owned(),
+    };
+    html += "<div class=\"rungs\">\n";
     for bracket in brackets {
         html += &format!(
             "<div><h3>Bracket {bracket}</h3>\n{}</div>\n",

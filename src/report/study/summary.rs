@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{FinalRun, StudyRecords};
+use super::{FinalRun, StudyRecords, named};
 use crate::report::html::table::facts;
-use crate::report::html::text::{Text, count, duration, fixed, name, percent};
+use crate::report::html::text::{Text, duration, fixed, percent};
 use crate::text::thousands;
 
 pub(super) fn section(study: &StudyRecords) -> String {
@@ -85,33 +85,33 @@ fn of_test(run: &FinalRun) -> String {
         "<div class=\"final\" role=\"note\" aria-label=\"Final run\"><p><strong>Final run</strong>: trained on {} \
          with the best configuration, then measured once on the <strong>test split</strong>: accuracy \
          <b>{}</b>, loss {}. Folder <code>{}</code>.</p></div>\n",
-        name(&run.trained_on),
+        named(&run.trained_on),
         percent(run.test_accuracy, 2),
         fixed(run.test_loss, 4),
-        name(&run.folder)
+        named(&run.folder)
     )
 }
 
 fn settings(study: &StudyRecords) -> String {
-    let epochs = format!(
-        "{} to {}; one of {} goes on to the next rung",
-        study.min_epochs, study.max_epochs, study.factor
-    );
+    let epochs = match study.has_rungs() {
+        true => format!(
+            "{} to {}; one of {} goes on to the next rung",
+            study.min_epochs, study.max_epochs, study.factor
+        ),
+        false => study.max_epochs.to_string(),
+    };
     let rows = [
-        ("Algorithm", name(&study.algorithm)),
-        ("Configurations drawn", name(&study.sampling)),
+        ("Algorithm", named(&study.algorithm)),
+        ("Configurations drawn", named(&study.sampling)),
         ("Objective", Text(study.objective.title()).to_string()),
         ("Epochs of a trial", Text(&epochs).to_string()),
-        (
-            "Dimensions",
-            Text(&count(study.dimensions.len() as u64, "dimension")).to_string(),
-        ),
+        ("Dimensions", study.dimensions.len().to_string()),
         ("Seed", study.seed.to_string()),
-        ("Data", name(&study.data)),
-        ("Device", name(&study.device)),
-        ("Folder", format!("<code>{}</code>", name(&study.root))),
-        ("Started", name(&study.started)),
-        ("weft", name(&study.weft)),
+        ("Data", named(&study.data)),
+        ("Device", named(&study.device)),
+        ("Folder", format!("<code>{}</code>", named(&study.root))),
+        ("Started", named(&study.started)),
+        ("weft", named(&study.weft)),
     ];
     facts(&rows)
 }

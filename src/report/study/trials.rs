@@ -1,9 +1,9 @@
 //! The table of all trials.
 
-use super::{Dimension, Status, StudyRecords, Trial};
+use super::{Dimension, Status, StudyRecords, Trial, named};
 use crate::report::html::table::{Cell, Table, html, number, words};
-use crate::report::html::text::{Text, duration, name};
-use crate::text::thousands;
+use crate::report::html::text::{Text, duration};
+use crate::text::{printable, thousands};
 
 /// The columns before those of the dimensions.
 pub(super) const COLUMNS_BEFORE: usize = 8;
@@ -57,7 +57,7 @@ fn head(study: &StudyRecords, is_number: &[bool]) -> Vec<String> {
     ];
     let dimensions = study.dimensions.iter().zip(is_number);
     let dimensions = dimensions.map(|(dimension, is_number)| {
-        let title = dimension.name.trim_start_matches('#');
+        let title = printable(dimension.name.trim_start_matches('#'));
         format!("{}{title}", if *is_number { "#" } else { "" })
     });
     let before = before.into_iter().map(str::to_owned);
@@ -123,12 +123,12 @@ fn row(study: &StudyRecords, trial: &Trial, is_number: &[bool]) -> Vec<Cell> {
             Some(Some(value)) if *is_number => {
                 number(&value.text[..], (value.position * 1e5).round() / 1e5)
             }
-            Some(Some(value)) => html(name(&value.text)),
+            Some(Some(value)) => html(named(&value.text)),
             _ if *is_number => none(),
             _ => words("–"),
         });
     }
-    cells.push(html(format!("<code>{}</code>", name(&trial.folder))));
+    cells.push(html(format!("<code>{}</code>", named(&trial.folder))));
     cells
 }
 

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::ticks::ticks;
 use super::trials::COLUMNS_BEFORE;
-use super::{Objective, Status, StudyRecords, Trial};
+use super::{Dimension, Objective, Status, StudyRecords, Trial};
+use crate::text::printable;
 
 /// The most learning curves: of more trials the better half of these are the best, the rest are spread.
 pub(super) const MOST_CURVES: usize = 300;
@@ -15,11 +16,11 @@ pub(super) const MOST_CURVES: usize = 300;
 const MOST_EPOCHS: usize = 120;
 
 #[derive(Serialize)]
-pub(super) struct View<'a> {
+pub(super) struct View {
     objective: &'static str,
     /// Whether a higher objective is a better one.
     higher: bool,
-    dimensions: Vec<Axis<'a>>,
+    dimensions: Vec<Axis>,
     /// The columns of the table of trials that are before those of the dimensions.
     columns_before: usize,
     /// The epochs of rungs that were the last ones of trials, and the brackets, for legends.
@@ -32,8 +33,8 @@ pub(super) struct View<'a> {
 }
 
 #[derive(Serialize)]
-struct Axis<'a> {
-    name: &'a str,
+struct Axis {
+    name: String,
     log: bool,
     /// How many values it has, if they are few or a grid.
     n_values: Option<usize>,
@@ -61,12 +62,12 @@ struct Trials {
 #[derive(Serialize)]
 struct Curve(usize, Vec<u64>, Vec<Option<f64>>);
 
-impl<'a> View<'a> {
-    pub(super) fn new(study: &'a StudyRecords) -> Self {
+impl View {
+    pub(super) fn new(study: &StudyRecords) -> Self {
         let best = study.best().map(|trial| trial.number);
         let axes = study.dimensions.iter().enumerate();
-        let axis = |(index, dimension): (usize, &'a super::Dimension)| Axis {
-            name: &dimension.name,
+        let axis = |(index, dimension): (usize, &Dimension)| Axis {
+            name: printable(&dimension.name),
             log: dimension.log,
             n_values: dimension.values.as_ref().map(Vec::len),
             ticks: ticks(study, index)
