@@ -21,7 +21,7 @@ function startParallel() {
   const said = el('span', { role: 'status', class: 'note' });
   const chart = new ParallelChart(figureOf('parallel'), said);
   const parts = [['1', 'all trials'], ['0.5', 'better half'], ['0.1', 'best tenth']];
-  const part = choice('Show', parts, '1', (value) => {
+  const part = choice('Show', parts, String(chart.part), (value) => {
     chart.part = Number(value);
     chart.draw(true);
   });

@@ -24,7 +24,8 @@ class ParallelChart extends TrialChart {
     this.names = [...view.dimensions.map((axis) => axis.name), view.objective].map((name) => nameLines(name));
     this.top = 22 + NAME_LINE * Math.max(...this.names.map((lines) => lines.length));
     this.height = this.top + 300;
-    this.part = 1;
+    // Of very many lines none could be followed.
+    this.part = ranked.length > 1000 ? 0.1 : ranked.length > 300 ? 0.5 : 1;
     // The ranges that were drawn on axes: axis -> [low, high], from 0 to 1.
     this.ranges = new Map();
     this.stage = el('div', { class: 'stage' });

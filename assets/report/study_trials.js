@@ -115,7 +115,8 @@ function rangeChoice(chart) {
 // Points as one path: each is a line of no length with round ends.
 function dots(points, mark) {
   const d = points.map(([x, y]) => `M${x.toFixed(1)} ${y.toFixed(1)}h0`).join('');
-  return svg('path', { class: `dots ${mark}`, d });
+  const many = points.length > 250 ? ' many' : '';
+  return svg('path', { class: `dots ${mark}${many}`, d });
 }
 
 function crosses(points) {

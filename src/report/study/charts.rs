@@ -8,6 +8,8 @@ use crate::report::html::table::{Table, bar, html, with_bar};
 use crate::report::html::text::{count, percent};
 use crate::text::thousands;
 
+/// Of fewer trials an estimate is said to be rough.
+const FEW_TRIALS: usize = 100;
 const NONE: &str = "<p>No trial has a value yet.</p>\n";
 
 fn has_values(study: &StudyRecords) -> bool {
@@ -38,7 +40,7 @@ pub(super) fn history(study: &StudyRecords) -> String {
     let mut summary = of_best.map_or(String::new(), |(number, best)| {
         format!("Trial {number} is the best: {}. ", objective.shown(best))
     });
-    if let Some(median) = median(&values) {
+    if let Some(median) = median(&values).filter(|_| values.len() > 2) {
         summary += &format!(
             "Half of {} with a value reach {} or better. ",
             count(values.len() as u64, "trial"),
@@ -163,13 +165,18 @@ pub(super) fn importance(study: &StudyRecords) -> String {
             &[html(title), with_bar(&percent(share, 1), share, &bar)],
         );
     }
+    let few = if n < FEW_TRIALS {
+        ", which are few"
+    } else {
+        ""
+    };
     format!(
         "<p>How much of the variance of the {} each dimension explains alone: the main effects of a functional \
          ANOVA (fANOVA) of a model that was fitted to the trials. The rest is what several dimensions do \
-         together. It is an estimate from few trials ({}), over the whole space that was searched: a dimension \
-         that hardly matters near the best may stand high here.</p>\n{}",
+         together. It is an estimate from {}{few}, and over the whole space that was searched: a dimension that \
+         hardly matters near the best may stand high here.</p>\n{}",
         study.objective.title(),
-        thousands(n as u64),
+        count(n as u64, "trial"),
         table.end()
     )
 }

@@ -245,9 +245,10 @@ impl Trial {
 
     /// Of its rungs; of one that has done none, of its epochs.
     pub(super) fn seconds(&self) -> f64 {
-        match &self.rungs[..] {
+        let seconds: f64 = match &self.rungs[..] {
             [] => self.curve.iter().map(|row| row.seconds).sum(),
             rungs => rungs.iter().map(|rung| rung.seconds).sum(),
-        }
+        };
+        seconds + 0.0 // the sum of nothing is -0
     }
 }

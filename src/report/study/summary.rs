@@ -53,7 +53,7 @@ fn cards(study: &StudyRecords) -> String {
         (
             "",
             "time",
-            duration(study.seconds),
+            duration(study.seconds + 0.0), // and not "-0.0 s"
             "of all trials".to_owned(),
         ),
     ];
