@@ -139,8 +139,9 @@ class CurveChart extends TrialChart {
     super(figure, allDimensions);
     this.curves = view.curves.map(([index, epochs, values]) => ({ trial: trials[index], epochs, values }));
     const place = new Map(ranked.map((trial, index) => [trial, index]));
-    const placeOf = (curve) => place.get(curve.trial) ?? Infinity;
-    this.curves.sort((a, b) => (placeOf(a) < placeOf(b) ? -1 : placeOf(a) > placeOf(b) ? 1 : a.trial.number - b.trial.number));
+    // The best first, those without a value last.
+    const placeOf = ({ trial }) => place.get(trial) ?? ranked.length + trial.number;
+    this.curves.sort((a, b) => placeOf(a) - placeOf(b));
     this.trials = this.curves.map((curve) => curve.trial);
     this.colour = 'rung';
     this.begin();
@@ -157,8 +158,10 @@ class CurveChart extends TrialChart {
   }
 
   legend() {
-    if (this.colour === 'rung') return levelLegend(false);
-    return legendOf('bracket', view.brackets.map((bracket, index) => [`s-${index % 8}`, String(bracket)]));
+    const brackets = view.brackets.map((bracket, index) => [`s-${index % 8}`, String(bracket)]);
+    const legend = this.colour === 'rung' ? levelLegend(false) : legendOf('bracket', brackets);
+    legend.append(el('li', {}, el('i', { class: 'spot star' }), 'the best'));
+    return legend;
   }
 
   span() {
@@ -179,8 +182,9 @@ class CurveChart extends TrialChart {
     const ticks = wholeTicks(1, last, Math.max(2, Math.floor(width / 60)));
     drawing.append(axes(scale, ticks, ys, 'epoch', tickValue));
     // What the axis does not span is cut off at its edge.
-    const [x, y, w, h] = [MARGIN.left - 4, MARGIN.top - 4, scale.right - MARGIN.left + 8, scale.bottom - MARGIN.top + 8];
-    const clip = svg('svg', { class: 'clip', x, y, width: w, height: h, viewBox: `${x} ${y} ${w} ${h}` });
+    const [x, y] = [MARGIN.left - 4, MARGIN.top - 4];
+    const size = { width: scale.right + 4 - x, height: scale.bottom + 4 - y };
+    const clip = svg('svg', { class: 'clip', x, y, ...size, viewBox: `${x} ${y} ${size.width} ${size.height}` });
     this.paths = new Map();
     for (const { trial, epochs, values } of [...this.curves].reverse()) {
       const at = values.map((value) => (value === null ? NaN : scale.y(value)));
@@ -188,7 +192,8 @@ class CurveChart extends TrialChart {
       const d = path(points.map((point) => point.x), at);
       this.paths.set(trial, { d, points: points.filter((point) => Number.isFinite(point.y)) });
       const alone = epochs.length === 1 ? ' alone' : '';
-      clip.append(svg('path', { class: `curve ${this.markOf(trial)}${alone}`, d }));
+      const mark = trial === bestTrial ? 'the-best' : this.markOf(trial);
+      clip.append(svg('path', { class: `curve ${mark}${alone}`, d }));
     }
     drawing.append(clip);
   }

@@ -72,14 +72,17 @@ class ParallelChart extends TrialChart {
     this.passing = among.filter((trial) => this.passes(trial));
     const isShown = new Set(this.passing);
     const off = ranked.filter((trial) => !isShown.has(trial));
-    drawing.append(svg('path', { class: 'line-off', d: off.map((trial) => this.lineOf(trial)).join('') }));
+    drawing.append(this.lines(off, 'line-off'));
     for (let shade = 0; shade < SHADES; shade += 1) {
-      const of = this.passing.filter((trial) => trial.shade === shade);
-      drawing.append(svg('path', { class: `trial-line g${shade}`, d: of.map((trial) => this.lineOf(trial)).join('') }));
+      drawing.append(this.lines(this.passing.filter((trial) => trial.shade === shade), `trial-line g${shade}`));
     }
-    if (isShown.has(bestTrial)) drawing.append(svg('path', { class: 'trial-line the-best', d: this.lineOf(bestTrial) }));
+    if (isShown.has(bestTrial)) drawing.append(this.lines([bestTrial], 'trial-line the-best'));
     for (let axis = 0; axis <= n; axis += 1) drawing.append(this.axis(axis));
     this.said.textContent = `${this.passing.length} of ${ranked.length} trials`;
+  }
+
+  lines(of, mark) {
+    return svg('path', { class: mark, d: of.map((trial) => this.lineOf(trial)).join('') });
   }
 
   lineOf(trial) {
@@ -100,7 +103,8 @@ class ParallelChart extends TrialChart {
     const x = this.x(axis);
     const name = axis < view.dimensions.length ? view.dimensions[axis].name : view.objective;
     const lines = this.names[axis];
-    const title = svg('text', { class: 'name', x, y: this.top - 14 - NAME_LINE * (lines.length - 1), 'text-anchor': 'middle' });
+    const y = this.top - 14 - NAME_LINE * (lines.length - 1);
+    const title = svg('text', { class: 'name', x, y, 'text-anchor': 'middle' });
     lines.forEach((line, index) => title.append(svg('tspan', { x, dy: index === 0 ? 0 : NAME_LINE }, line)));
     title.append(svg('title', {}, name));
     const group = svg('g', { class: 'parallel-axis' }, title);
@@ -140,7 +144,12 @@ class ParallelChart extends TrialChart {
   }
 
   placeOf() {
-    return { x: this.pointerX ?? this.x(view.dimensions.length) };
+    return { x: this.pointerX ?? this.seen()[1] };
+  }
+
+  // Many axes scroll in their box.
+  seen() {
+    return [this.plot.scrollLeft, this.plot.scrollLeft + this.plot.clientWidth];
   }
 
   point(event) {
@@ -182,6 +191,6 @@ class ParallelChart extends TrialChart {
   }
 
   emphasise(trial) {
-    this.overlay.append(svg('path', { class: 'trial-line strong', d: this.lineOf(trial) }));
+    this.overlay.append(this.lines([trial], 'trial-line strong'));
   }
 }

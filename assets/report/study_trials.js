@@ -57,7 +57,8 @@ function tell(trial, dimensions) {
   if (trial.status !== DONE) rows.push(['status', statusWords(trial)]);
   const rung = trial.rung === null ? '' : `, rung ${trial.rung}`;
   rows.push(['epochs', `${trial.epochs} (bracket ${trial.bracket}${rung})`]);
-  for (const index of dimensions.slice(0, MOST_IN_TIP)) rows.push([view.dimensions[index].name, valueText(trial, index)]);
+  const told = dimensions.slice(0, MOST_IN_TIP);
+  rows.push(...told.map((index) => [view.dimensions[index].name, valueText(trial, index)]));
   const more = dimensions.length - MOST_IN_TIP;
   if (more > 0) rows.push([`and ${more} more, in the table`, '']);
   return { title, rows, words: `${title}: ${rows.map(([name, value]) => `${name} ${value}`).join(', ')}` };
@@ -260,9 +261,15 @@ class TrialChart {
     this.tip.replaceChildren(el('b', {}, title), ...lines);
     this.tip.hidden = false;
     const x = this.placeOf(trial).x;
-    const space = this.layer.clientWidth - this.tip.offsetWidth;
+    const [left, right] = this.seen();
+    const space = right - this.tip.offsetWidth;
     const beside = x + 14 <= space ? x + 14 : x - 14 - this.tip.offsetWidth;
-    this.tip.style.left = `${Math.max(0, Math.min(space, beside))}px`;
+    this.tip.style.left = `${Math.max(left, Math.min(space, beside))}px`;
+  }
+
+  // Where the part of the chart that is seen begins and ends.
+  seen() {
+    return [0, this.layer.clientWidth];
   }
 
   leave() {

@@ -95,7 +95,7 @@ def test_a_click_on_a_curve_names_its_trial(visit, study):
     assert f"trial {trial}" in page.locator(".chosen").inner_text()
     page.get_by_role("radio", name="bracket").check()
     n_brackets = len({row["bracket"] for row in study.rows})
-    assert page.locator("#curves-tools .legend li").count() == 1 + n_brackets
+    assert page.locator("#curves-tools .legend li").count() == 2 + n_brackets
 
 
 def test_a_range_on_an_axis_leaves_the_trials_that_pass_there(visit, study):

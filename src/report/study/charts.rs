@@ -137,34 +137,8 @@ pub(super) fn importance(study: &StudyRecords) -> String {
         return "<p>Too few trials for an estimate of how much each dimension matters.</p>\n"
             .to_owned();
     };
-    let n = study
-        .trials
-        .iter()
-        .filter(|trial| trial.counts().is_some())
-        .count();
-    let mut rows: Vec<(f64, String)> = study
-        .dimensions
-        .iter()
-        .zip(shares)
-        .map(|(dimension, share)| (*share, named(&dimension.name)))
-        .collect();
-    rows.sort_by(|a, b| b.0.total_cmp(&a.0));
-    rows.push((*interactions, "interactions of several".to_owned()));
-    let mut table = Table::new(
-        "Importance",
-        "importance",
-        false,
-        &["dimension", "#share of the variance"],
-    );
-    let last = rows.len() - 1;
-    for (index, (share, title)) in rows.into_iter().enumerate() {
-        let class = if index == last { "mean" } else { "" };
-        let bar = bar(if share.is_finite() { share } else { 0.0 }, "validation");
-        table.row(
-            class,
-            &[html(title), with_bar(&percent(share, 1), share, &bar)],
-        );
-    }
+    let counted = study.trials.iter().filter(|trial| trial.counts().is_some());
+    let n = counted.count();
     let few = if n < FEW_TRIALS {
         ", which are few"
     } else {
@@ -177,6 +151,29 @@ pub(super) fn importance(study: &StudyRecords) -> String {
          hardly matters near the best may stand high here.</p>\n{}",
         study.objective.title(),
         count(n as u64, "trial"),
-        table.end()
+        shares_table(study, shares, *interactions)
     )
+}
+
+/// The largest share first, that of interactions last.
+fn shares_table(study: &StudyRecords, shares: &[f64], interactions: f64) -> String {
+    let dimensions = study.dimensions.iter().zip(shares);
+    let mut rows: Vec<(f64, String)> = dimensions
+        .map(|(dimension, share)| (*share, named(&dimension.name)))
+        .collect();
+    rows.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let head = ["dimension", "#share of the variance"];
+    let mut table = Table::new("Importance", "importance", false, &head);
+    let mut row = |class: &str, share: f64, title: String| {
+        let bar = bar(if share.is_finite() { share } else { 0.0 }, "validation");
+        table.row(
+            class,
+            &[html(title), with_bar(&percent(share, 1), share, &bar)],
+        );
+    };
+    for (share, title) in rows {
+        row("", share, title);
+    }
+    row("mean", interactions, "interactions of several".to_owned());
+    table.end()
 }

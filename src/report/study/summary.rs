@@ -17,45 +17,39 @@ pub(super) fn section(study: &StudyRecords) -> String {
     html + &settings(study)
 }
 
-fn cards(study: &StudyRecords) -> String {
-    let title = format!("best {}", study.objective.title());
+/// The best value, and which trial has it.
+fn best(study: &StudyRecords) -> (String, String) {
     let so_far = if study.finished { "" } else { ", so far" };
     let best = study.best().and_then(|trial| Some((trial, trial.best?)));
-    let (value, below) = match best {
-        Some((trial, best)) => {
-            let epoch = trial
-                .best_epoch
-                .map_or(String::new(), |epoch| format!(" in epoch {epoch}"));
-            let below = format!("trial {}{epoch}{so_far}", trial.number);
-            (study.objective.shown(best), below)
-        }
-        None => ("–".to_owned(), "no trial has a value yet".to_owned()),
+    let Some((trial, best)) = best else {
+        return ("–".to_owned(), "no trial has a value yet".to_owned());
     };
-    let planned = study.n_planned();
+    let epoch = trial.best_epoch;
+    let epoch = epoch.map_or(String::new(), |epoch| format!(" in epoch {epoch}"));
+    let below = format!("trial {}{epoch}{so_far}", trial.number);
+    (study.objective.shown(best), below)
+}
+
+fn cards(study: &StudyRecords) -> String {
+    let title = format!("best {}", study.objective.title());
+    let (value, below) = best(study);
+    let planned = thousands(study.n_planned() as u64);
     let running = match study.n_running() {
-        0 => format!("{} planned", thousands(planned as u64)),
-        n => format!("{} planned, {n} running", thousands(planned as u64)),
+        0 => format!("{planned} planned"),
+        n => format!("{planned} planned, {n} running"),
     };
-    let failed = match study.n_failed() {
+    let n_failed = study.n_failed() as u64;
+    let failed = match n_failed {
         0 => "none did",
         _ => "their reasons are in the table",
     };
+    let seconds = duration(study.seconds + 0.0); // and not "-0.0 s"
     let cards = [
         (" first", &title[..], value, below),
         ("", "trials", thousands(study.trials.len() as u64), running),
-        (
-            "",
-            "failed",
-            thousands(study.n_failed() as u64),
-            failed.to_owned(),
-        ),
+        ("", "failed", thousands(n_failed), failed.to_owned()),
         ("", "epochs", thousands(study.epochs_spent), saved(study)),
-        (
-            "",
-            "time",
-            duration(study.seconds + 0.0), // and not "-0.0 s"
-            "of all trials".to_owned(),
-        ),
+        ("", "time", seconds, "of all trials".to_owned()),
     ];
     let mut html = String::from("<dl class=\"cards\">\n");
     for (class, title, value, below) in cards {
