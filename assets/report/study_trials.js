@@ -29,7 +29,7 @@ const tickValue = view.higher ? (value, step) => `${tickText(100 * value, 100 * 
 
 // The stronger, the more epochs the last rung had. Of many levels some share a shade.
 function levelShade(reached) {
-  const at = view.levels.indexOf(reached);
+  const at = Math.max(0, view.levels.indexOf(reached));
   const last = view.levels.length - 1;
   return last < 1 ? SHADES - 1 : Math.round((at / last) * (SHADES - 1));
 }
@@ -141,6 +141,7 @@ function drawPoints(drawing, placed) {
 function levelLegend(withRunning) {
   const name = (epochs) => `${epochs} ${epochs === 1 ? 'epoch' : 'epochs'}`;
   const items = view.levels.map((level) => [`g${levelShade(level)}`, name(level)]);
+  if (items.length === 0) items.push(['none-yet', 'none is done']);
   if (withRunning && trials.some((trial) => trial.status === RUNNING)) items.push(['running', 'running']);
   return legendOf('last rung', items);
 }

@@ -162,8 +162,8 @@ impl Objective {
 
     pub(super) fn shown(self, value: f64) -> String {
         match self {
-            Self::ValidationAccuracy => percent(value, 2),
-            Self::ValidationLoss => fixed(value, 4),
+            Self::ValidationAccuracy if value.is_finite() => percent(value, 2),
+            _ => fixed(value, 4),
         }
     }
 
