@@ -128,6 +128,69 @@ def several(place, hostile, sample):
     return place / "several.html"
 
 
+STUDY = """
+name = "NAME"
+[data]
+source = "sample"
+[model]
+kind = "mlp"
+[search]
+algorithm = "hyperband"
+max_epochs = 4
+factor = 2
+[search.space]
+"""
+TINY_SPACE = """
+"optimizer.learning_rate" = { min = 1e-4, max = 1e-1, scale = "log" }
+"model.hidden.units" = { min = 8, max = 32, step = 8 }
+"model.hidden.layers" = { choice = [1, 2] }
+activation = { choice = ["relu", "tanh"], keys = ["model.activation"] }
+"""
+# The names of dimensions are a person's own, and need not be keys.
+HOSTILE_SPACE = """
+'</script><img src=x onerror="alert(1)">' = { min = 1e-4, max = 1e-1, scale = "log", keys = ["optimizer.learning_rate"] }
+"<b>bold</b> & {{DATA}}" = { choice = ["relu", "tanh"], keys = ["model.activation"] }
+"""
+
+
+class Study:
+    """A study as its own table says it, read without weft."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.report = folder / "report.html"
+        with open(folder / "study.csv", encoding="utf-8") as file:
+            self.rows = list(csv.DictReader(file))
+        columns = list(self.rows[0])
+        self.dimensions = columns[columns.index("seconds") + 1 : columns.index("reason")]
+        self.accuracy = {
+            int(row["trial"]): float(row["validation_accuracy"])
+            for row in self.rows
+            if row["status"] == "done" and row["validation_accuracy"]
+        }
+        self.best = max(self.accuracy, key=lambda trial: (self.accuracy[trial], -trial))
+
+    def row(self, trial):
+        return next(row for row in self.rows if int(row["trial"]) == trial)
+
+
+def tune(place, name, space):
+    file = place / f"{name}.toml"
+    file.write_text(STUDY.replace("NAME", name) + space, encoding="utf-8")
+    weft("tune", file.name, "--runs-dir", "studies", "--device", "cpu", "--quiet", cwd=place)
+    return Study(place / "studies" / name)
+
+
+@pytest.fixture(scope="session")
+def study(place):
+    return tune(place, "tiny", TINY_SPACE)
+
+
+@pytest.fixture(scope="session")
+def hostile_study(place):
+    return tune(place, "hostile-names", HOSTILE_SPACE)
+
+
 @pytest.fixture(scope="session")
 def chromium():
     with sync_playwright() as playwright:

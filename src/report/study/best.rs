@@ -1,8 +1,8 @@
 //! The best configuration, to read and to use.
 
-use super::{StudyRecords, Trial};
+use super::{StudyRecords, Trial, named};
 use crate::report::html::table::{Table, html, words};
-use crate::report::html::text::{Text, name};
+use crate::report::html::text::Text;
 
 pub(super) fn section(study: &StudyRecords) -> String {
     let Some(trial) = study.best() else {
@@ -17,7 +17,7 @@ pub(super) fn section(study: &StudyRecords) -> String {
         trial.number,
         study.objective.title(),
         Text(&value),
-        name(&trial.folder),
+        named(&trial.folder),
         values(study, trial)
     );
     let root = Text(study.root.trim_end_matches('/')).to_string();
@@ -47,13 +47,13 @@ fn values(study: &StudyRecords, trial: &Trial) -> String {
         let keys = dimension
             .keys
             .iter()
-            .map(|key| format!("<code>{}</code>", name(key)));
+            .map(|key| format!("<code>{}</code>", named(key)));
         let value = match value {
-            Some(value) => html(format!("<code>{}</code>", name(&value.text))),
+            Some(value) => html(format!("<code>{}</code>", named(&value.text))),
             None => words("not set"),
         };
         let keys = keys.collect::<Vec<_>>().join(", ");
-        table.row("", &[html(name(&dimension.name)), value, html(keys)]);
+        table.row("", &[html(named(&dimension.name)), value, html(keys)]);
     }
     table.end()
 }

@@ -2,19 +2,18 @@
 
 use super::rungs::median;
 use super::view::{MOST_CURVES, shown_curves};
-use super::{Objective, StudyRecords};
+use super::{Objective, StudyRecords, named};
 use crate::report::html::frame::chart;
 use crate::report::html::table::{Table, bar, html, with_bar};
-use crate::report::html::text::{count, name, percent};
+use crate::report::html::text::{count, percent};
 use crate::text::thousands;
 
+/// Of fewer trials an estimate is said to be rough.
+const FEW_TRIALS: usize = 100;
 const NONE: &str = "<p>No trial has a value yet.</p>\n";
 
 fn has_values(study: &StudyRecords) -> bool {
-    study
-        .trials
-        .iter()
-        .any(|trial| trial.best.is_some_and(f64::is_finite))
+    study.trials.iter().any(|trial| trial.counts().is_some())
 }
 
 fn capital(text: &str) -> String {
@@ -41,7 +40,7 @@ pub(super) fn history(study: &StudyRecords) -> String {
     let mut summary = of_best.map_or(String::new(), |(number, best)| {
         format!("Trial {number} is the best: {}. ", objective.shown(best))
     });
-    if let Some(median) = median(&values) {
+    if let Some(median) = median(&values).filter(|_| values.len() > 2) {
         summary += &format!(
             "Half of {} with a value reach {} or better. ",
             count(values.len() as u64, "trial"),
@@ -51,7 +50,7 @@ pub(super) fn history(study: &StudyRecords) -> String {
     if study.n_failed() > 0 {
         summary += &format!("{} failed: a cross at the lower edge. ", study.n_failed());
     }
-    summary += "The line is the best so far.";
+    summary += "The line is the best so far. On the axis of the better half, what is worse stands faint at its edge.";
     let title = format!("{} of each trial", capital(objective.title()));
     format!(
         "<div class=\"tools\" id=\"history-tools\"></div>\n{}",
@@ -124,12 +123,10 @@ pub(super) fn values(study: &StudyRecords) -> String {
             .trials
             .iter()
             .filter(|trial| matches!(trial.values.get(index), Some(Some(_))));
-        let n = active
-            .filter(|trial| trial.best.is_some_and(f64::is_finite))
-            .count();
+        let n = active.filter(|trial| trial.counts().is_some()).count();
         let scale = if dimension.log { "Logarithmic. " } else { "" };
         let summary = format!("{scale}{}.", capital(&count(n as u64, "trial")));
-        html += &chart(&format!("value-{index}"), &name(&dimension.name), &summary);
+        html += &chart(&format!("value-{index}"), &named(&dimension.name), &summary);
     }
     html + "</div>\n"
 }
@@ -140,41 +137,43 @@ pub(super) fn importance(study: &StudyRecords) -> String {
         return "<p>Too few trials for an estimate of how much each dimension matters.</p>\n"
             .to_owned();
     };
-    let n = study
-        .trials
-        .iter()
-        .filter(|trial| trial.counts().is_some())
-        .count();
-    let mut rows: Vec<(f64, String)> = study
-        .dimensions
-        .iter()
-        .zip(shares)
-        .map(|(dimension, share)| (*share, name(&dimension.name)))
+    let counted = study.trials.iter().filter(|trial| trial.counts().is_some());
+    let n = counted.count();
+    let few = if n < FEW_TRIALS {
+        ", which are few"
+    } else {
+        ""
+    };
+    format!(
+        "<p>How much of the variance of the {} each dimension explains alone: the main effects of a functional \
+         ANOVA (fANOVA) of a model that was fitted to the trials. The rest is what several dimensions do \
+         together. It is an estimate from {}{few}, and over the whole space that was searched: a dimension that \
+         hardly matters near the best may stand high here.</p>\n{}",
+        study.objective.title(),
+        count(n as u64, "trial"),
+        shares_table(study, shares, *interactions)
+    )
+}
+
+/// The largest share first, that of interactions last.
+fn shares_table(study: &StudyRecords, shares: &[f64], interactions: f64) -> String {
+    let dimensions = study.dimensions.iter().zip(shares);
+    let mut rows: Vec<(f64, String)> = dimensions
+        .map(|(dimension, share)| (*share, named(&dimension.name)))
         .collect();
     rows.sort_by(|a, b| b.0.total_cmp(&a.0));
-    rows.push((*interactions, "interactions of several".to_owned()));
-    let mut table = Table::new(
-        "Importance",
-        "importance",
-        false,
-        &["dimension", "#share of the variance"],
-    );
-    let last = rows.len() - 1;
-    for (index, (share, title)) in rows.into_iter().enumerate() {
-        let class = if index == last { "mean" } else { "" };
+    let head = ["dimension", "#share of the variance"];
+    let mut table = Table::new("Importance", "importance", false, &head);
+    let mut row = |class: &str, share: f64, title: String| {
         let bar = bar(if share.is_finite() { share } else { 0.0 }, "validation");
         table.row(
             class,
             &[html(title), with_bar(&percent(share, 1), share, &bar)],
         );
+    };
+    for (share, title) in rows {
+        row("", share, title);
     }
-    format!(
-        "<p>How much of the variance of the {} each dimension explains alone: the main effects of a functional \
-         ANOVA (fANOVA) of a model that was fitted to the trials. The rest is what several dimensions do \
-         together. It is an estimate from few trials ({}), over the whole space that was searched: a dimension \
-         that hardly matters near the best may stand high here.</p>\n{}",
-        study.objective.title(),
-        thousands(n as u64),
-        table.end()
-    )
+    row("mean", interactions, "interactions of several".to_owned());
+    table.end()
 }

@@ -70,7 +70,7 @@ pub fn page(study: &StudyRecords) -> Result<String> {
     let title = format!("{}, a study", printable(&study.name));
     let frame = Frame {
         title: &title,
-        heading: &format!("{} <span class=\"what\">study</span>", name(&study.name)),
+        heading: &format!("{} <span class=\"what\">study</span>", named(&study.name)),
         status: &status(study),
         is_live: !study.finished,
         navigation: &navigation,
@@ -82,6 +82,11 @@ pub fn page(study: &StudyRecords) -> Result<String> {
     Ok(frame.page())
 }
 
+/// A name from outside, as it is shown: what would turn the text around is written out.
+fn named(text: &str) -> String {
+    name(&printable(text))
+}
+
 /// The line below the heading.
 fn status(study: &StudyRecords) -> String {
     let (class, text) = match study.finished {
@@ -91,7 +96,7 @@ fn status(study: &StudyRecords) -> String {
     format!(
         "<span class=\"status {class}\">{text}: {}</span><span>{}</span><span>{}</span>",
         Text(&count(study.trials.len() as u64, "trial")),
-        name(&study.data),
-        name(&study.device)
+        named(&study.data),
+        named(&study.device)
     )
 }

@@ -162,8 +162,8 @@ impl Objective {
 
     pub(super) fn shown(self, value: f64) -> String {
         match self {
-            Self::ValidationAccuracy => percent(value, 2),
-            Self::ValidationLoss => fixed(value, 4),
+            Self::ValidationAccuracy if value.is_finite() => percent(value, 2),
+            _ => fixed(value, 4),
         }
     }
 
@@ -196,6 +196,14 @@ impl StudyRecords {
             of_bracket.map(|it| it.rung).min() == Some(planned.rung)
         });
         starts.map(|planned| planned.n_trials).sum()
+    }
+
+    /// Whether trials are stopped early: a bracket has a rung after another.
+    pub(super) fn has_rungs(&self) -> bool {
+        let first = self.planned.iter().map(|planned| planned.rung).min();
+        self.planned
+            .iter()
+            .any(|planned| Some(planned.rung) > first)
     }
 
     pub(super) fn n_failed(&self) -> usize {
@@ -237,9 +245,10 @@ impl Trial {
 
     /// Of its rungs; of one that has done none, of its epochs.
     pub(super) fn seconds(&self) -> f64 {
-        match &self.rungs[..] {
+        let seconds: f64 = match &self.rungs[..] {
             [] => self.curve.iter().map(|row| row.seconds).sum(),
             rungs => rungs.iter().map(|rung| rung.seconds).sum(),
-        }
+        };
+        seconds + 0.0 // the sum of nothing is -0
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::StudyRecords;
+use super::{Objective, PlannedRung, StudyRecords, TrialRung};
 use crate::report::html::table::{Cell, Table, number, words};
 use crate::report::html::text::duration;
 use crate::text::thousands;
@@ -14,11 +14,15 @@ pub(super) fn section(study: &StudyRecords) -> String {
     if brackets.is_empty() {
         return "<p>Nothing is planned yet.</p>\n".to_owned();
     }
-    let mut html = format!(
-        "<p>A bracket begins with many trials. Those that are best after the epochs of a rung, one in {}, go \
-         on to the next. Epochs are all that a trial has been trained for by then.</p>\n<div class=\"rungs\">\n",
-        study.factor
-    );
+    let mut html = match study.has_rungs() {
+        true => format!(
+            "<p>A bracket begins with many trials. Those that are best after the epochs of a rung, one in {}, go \
+             on to the next. Epochs are all that a trial has been trained for by then.</p>\n",
+            study.factor
+        ),
+        false => "<p>Every trial is trained for all its epochs.</p>\n".to_owned(),
+    };
+    html += "<div class=\"rungs\">\n";
     for bracket in brackets {
         html += &format!(
             "<div><h3>Bracket {bracket}</h3>\n{}</div>\n",
@@ -48,41 +52,43 @@ fn table(study: &StudyRecords, bracket: usize) -> String {
     let done = of_bracket().flat_map(|trial| trial.rungs.iter().map(|rung| rung.rung));
     let rungs: BTreeSet<usize> = planned().map(|planned| planned.rung).chain(done).collect();
     for rung in rungs {
-        let plan = planned().find(|planned| planned.rung == rung);
-        let done = of_bracket()
+        let done: Vec<&TrialRung> = of_bracket()
             .flat_map(|trial| &trial.rungs)
-            .filter(|it| it.rung == rung);
-        let epochs = done.clone().map(|it| it.epochs).max();
-        let seconds: f64 = done.clone().map(|it| it.seconds).sum();
-        let n_done = done.clone().count();
-        let mut values: Vec<f64> = done
-            .map(|it| it.value)
-            .filter(|it| it.is_finite())
+            .filter(|it| it.rung == rung)
             .collect();
-        values.sort_by(|a, b| study.objective.order(*a, *b));
-        let whole = |n: Option<u64>| n.map_or(none(), |n| number(thousands(n), n as f64));
-        let value = |value: Option<f64>| {
-            value.map_or(none(), |value| number(study.objective.shown(value), value))
-        };
-        let cells = [
-            words(&rung.to_string()),
-            whole(plan.map(|plan| plan.epochs).or(epochs)),
-            whole(plan.map(|plan| plan.n_trials as u64)),
-            whole(Some(n_done as u64)),
-            value(values.first().copied()),
-            value(median(&values)),
-            number(
-                if n_done == 0 {
-                    "–".to_owned()
-                } else {
-                    duration(seconds)
-                },
-                seconds,
-            ),
-        ];
-        table.row("", &cells);
+        let plan = planned().find(|planned| planned.rung == rung);
+        table.row("", &row(study.objective, rung, plan, &done));
     }
     table.end()
+}
+
+/// A rung: what was planned, and what the trials did that are through it.
+fn row(
+    objective: Objective,
+    rung: usize,
+    plan: Option<&PlannedRung>,
+    done: &[&TrialRung],
+) -> [Cell; 7] {
+    let epochs = done.iter().map(|it| it.epochs).max();
+    let seconds: f64 = done.iter().map(|it| it.seconds).sum();
+    let mut values: Vec<f64> = done.iter().map(|it| it.value).collect();
+    values.retain(|value| value.is_finite());
+    values.sort_by(|a, b| objective.order(*a, *b));
+    let whole = |n: Option<u64>| n.map_or(none(), |n| number(thousands(n), n as f64));
+    let value =
+        |value: Option<f64>| value.map_or(none(), |value| number(objective.shown(value), value));
+    [
+        words(&rung.to_string()),
+        whole(plan.map(|plan| plan.epochs).or(epochs)),
+        whole(plan.map(|plan| plan.n_trials as u64)),
+        whole(Some(done.len() as u64)),
+        value(values.first().copied()),
+        value(median(&values)),
+        match done {
+            [] => none(),
+            _ => number(duration(seconds), seconds),
+        },
+    ]
 }
 
 fn none() -> Cell {

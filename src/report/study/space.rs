@@ -1,9 +1,8 @@
 //! What was searched: each dimension with its values.
 
 use super::ticks::short;
-use super::{Dimension, StudyRecords};
+use super::{Dimension, StudyRecords, named};
 use crate::report::html::table::{Table, html, words};
-use crate::report::html::text::name;
 use crate::text::thousands;
 
 /// Of longer lists of values the first so many are shown, and the last.
@@ -19,13 +18,13 @@ pub(super) fn section(study: &StudyRecords) -> String {
         let keys = dimension
             .keys
             .iter()
-            .map(|key| format!("<code>{}</code>", name(key)));
+            .map(|key| format!("<code>{}</code>", named(key)));
         let condition = match &dimension.condition {
-            Some(condition) => html(format!("<code>{}</code>", name(condition))),
+            Some(condition) => html(format!("<code>{}</code>", named(condition))),
             None => words(""),
         };
         let cells = [
-            html(name(&dimension.name)),
+            html(named(&dimension.name)),
             html(values(dimension)),
             words(scale(dimension)),
             html(keys.collect::<Vec<_>>().join(", ")),
@@ -43,7 +42,7 @@ fn values(dimension: &Dimension) -> String {
     let shown = |values: &[String]| {
         let codes = values
             .iter()
-            .map(|value| format!("<code>{}</code>", name(value)));
+            .map(|value| format!("<code>{}</code>", named(value)));
         codes.collect::<Vec<_>>().join(", ")
     };
     match &values[..] {

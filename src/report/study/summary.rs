@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{FinalRun, StudyRecords};
+use super::{FinalRun, StudyRecords, named};
 use crate::report::html::table::facts;
-use crate::report::html::text::{Text, count, duration, fixed, name, percent};
+use crate::report::html::text::{Text, duration, fixed, percent};
 use crate::text::thousands;
 
 pub(super) fn section(study: &StudyRecords) -> String {
@@ -17,45 +17,39 @@ pub(super) fn section(study: &StudyRecords) -> String {
     html + &settings(study)
 }
 
-fn cards(study: &StudyRecords) -> String {
-    let title = format!("best {}", study.objective.title());
+/// The best value, and which trial has it.
+fn best(study: &StudyRecords) -> (String, String) {
     let so_far = if study.finished { "" } else { ", so far" };
     let best = study.best().and_then(|trial| Some((trial, trial.best?)));
-    let (value, below) = match best {
-        Some((trial, best)) => {
-            let epoch = trial
-                .best_epoch
-                .map_or(String::new(), |epoch| format!(" in epoch {epoch}"));
-            let below = format!("trial {}{epoch}{so_far}", trial.number);
-            (study.objective.shown(best), below)
-        }
-        None => ("–".to_owned(), "no trial has a value yet".to_owned()),
+    let Some((trial, best)) = best else {
+        return ("–".to_owned(), "no trial has a value yet".to_owned());
     };
-    let planned = study.n_planned();
+    let epoch = trial.best_epoch;
+    let epoch = epoch.map_or(String::new(), |epoch| format!(" in epoch {epoch}"));
+    let below = format!("trial {}{epoch}{so_far}", trial.number);
+    (study.objective.shown(best), below)
+}
+
+fn cards(study: &StudyRecords) -> String {
+    let title = format!("best {}", study.objective.title());
+    let (value, below) = best(study);
+    let planned = thousands(study.n_planned() as u64);
     let running = match study.n_running() {
-        0 => format!("{} planned", thousands(planned as u64)),
-        n => format!("{} planned, {n} running", thousands(planned as u64)),
+        0 => format!("{planned} planned"),
+        n => format!("{planned} planned, {n} running"),
     };
-    let failed = match study.n_failed() {
+    let n_failed = study.n_failed() as u64;
+    let failed = match n_failed {
         0 => "none did",
         _ => "their reasons are in the table",
     };
+    let seconds = duration(study.seconds + 0.0); // and not "-0.0 s"
     let cards = [
         (" first", &title[..], value, below),
         ("", "trials", thousands(study.trials.len() as u64), running),
-        (
-            "",
-            "failed",
-            thousands(study.n_failed() as u64),
-            failed.to_owned(),
-        ),
+        ("", "failed", thousands(n_failed), failed.to_owned()),
         ("", "epochs", thousands(study.epochs_spent), saved(study)),
-        (
-            "",
-            "time",
-            duration(study.seconds),
-            "of all trials".to_owned(),
-        ),
+        ("", "time", seconds, "of all trials".to_owned()),
     ];
     let mut html = String::from("<dl class=\"cards\">\n");
     for (class, title, value, below) in cards {
@@ -85,33 +79,33 @@ fn of_test(run: &FinalRun) -> String {
         "<div class=\"final\" role=\"note\" aria-label=\"Final run\"><p><strong>Final run</strong>: trained on {} \
          with the best configuration, then measured once on the <strong>test split</strong>: accuracy \
          <b>{}</b>, loss {}. Folder <code>{}</code>.</p></div>\n",
-        name(&run.trained_on),
+        named(&run.trained_on),
         percent(run.test_accuracy, 2),
         fixed(run.test_loss, 4),
-        name(&run.folder)
+        named(&run.folder)
     )
 }
 
 fn settings(study: &StudyRecords) -> String {
-    let epochs = format!(
-        "{} to {}; one of {} goes on to the next rung",
-        study.min_epochs, study.max_epochs, study.factor
-    );
+    let epochs = match study.has_rungs() {
+        true => format!(
+            "{} to {}; one of {} goes on to the next rung",
+            study.min_epochs, study.max_epochs, study.factor
+        ),
+        false => study.max_epochs.to_string(),
+    };
     let rows = [
-        ("Algorithm", name(&study.algorithm)),
-        ("Configurations drawn", name(&study.sampling)),
+        ("Algorithm", named(&study.algorithm)),
+        ("Configurations drawn", named(&study.sampling)),
         ("Objective", Text(study.objective.title()).to_string()),
         ("Epochs of a trial", Text(&epochs).to_string()),
-        (
-            "Dimensions",
-            Text(&count(study.dimensions.len() as u64, "dimension")).to_string(),
-        ),
+        ("Dimensions", study.dimensions.len().to_string()),
         ("Seed", study.seed.to_string()),
-        ("Data", name(&study.data)),
-        ("Device", name(&study.device)),
-        ("Folder", format!("<code>{}</code>", name(&study.root))),
-        ("Started", name(&study.started)),
-        ("weft", name(&study.weft)),
+        ("Data", named(&study.data)),
+        ("Device", named(&study.device)),
+        ("Folder", format!("<code>{}</code>", named(&study.root))),
+        ("Started", named(&study.started)),
+        ("weft", named(&study.weft)),
     ];
     facts(&rows)
 }

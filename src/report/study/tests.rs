@@ -117,6 +117,25 @@ fn failed_and_running_trials_are_told_apart_and_never_the_best() {
 }
 
 #[test]
+fn a_study_without_any_value_has_a_page() {
+    let mut study = small();
+    study.importance = None;
+    for trial in &mut study.trials {
+        trial.status = Status::Failed("diverged".to_owned());
+        trial.best = Some(f64::INFINITY);
+        trial.values.truncate(2); // as no study should have it
+        trial.rungs.clear();
+    }
+    assert!(study.best().is_none());
+    let html = page(&study).unwrap();
+    assert_eq!(html.matches("No trial has a value yet.").count(), 4);
+    assert_eq!(html.matches("Too few trials").count(), 1);
+    assert_eq!(html.matches("</span>: diverged").count(), 24);
+    let (head, rows) = csv_rows(&csv(&study).unwrap());
+    assert_eq!(rows[0].len(), head.len());
+}
+
+#[test]
 fn the_best_is_the_lowest_loss_or_the_highest_accuracy_and_the_first_of_equal_ones() {
     for objective in [Objective::ValidationAccuracy, Objective::ValidationLoss] {
         let mut study = made_up::study(12, 2, objective);

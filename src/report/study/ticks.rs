@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Dimension, StudyRecords};
+use crate::text::printable;
 
 /// The most marks of an axis.
 const MOST: usize = 9;
@@ -126,8 +127,9 @@ fn without_zeros(text: &str) -> &str {
 
 /// The start of a text that is too long for a mark. The table of the space has all of it.
 fn cut(text: &str) -> String {
+    let text = printable(text);
     if text.chars().count() <= LONGEST {
-        return text.to_owned();
+        return text;
     }
     text.chars().take(LONGEST - 1).chain(['…']).collect()
 }

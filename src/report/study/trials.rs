@@ -1,10 +1,12 @@
 //! The table of all trials.
 
-use super::{Dimension, Status, StudyRecords, Trial};
+use super::{Dimension, Status, StudyRecords, Trial, named};
 use crate::report::html::table::{Cell, Table, html, number, words};
-use crate::report::html::text::{Text, duration, name};
-use crate::text::thousands;
+use crate::report::html::text::{Text, duration};
+use crate::text::{printable, thousands};
 
+/// The columns before those of the dimensions.
+pub(super) const COLUMNS_BEFORE: usize = 8;
 /// What the rows take at most, in bytes. Of more trials the best are shown.
 const MOST_BYTES: usize = 3_200_000;
 
@@ -21,25 +23,8 @@ pub(super) fn section(study: &StudyRecords) -> String {
             thousands(study.trials.len() as u64)
         ),
     };
-    let fixed_columns = [
-        "trial",
-        "status",
-        "",
-        "#best epoch",
-        "#epochs",
-        "rung",
-        "bracket",
-        "#time",
-    ];
-    let mut head: Vec<String> = fixed_columns.map(str::to_owned).to_vec();
-    head[2] = format!("#{}", study.objective.title());
     let is_number: Vec<bool> = study.dimensions.iter().map(is_numeric).collect();
-    for (dimension, is_number) in study.dimensions.iter().zip(&is_number) {
-        // A leading `#` would be taken for the mark of a number.
-        let title = dimension.name.trim_start_matches('#');
-        head.push(format!("{}{title}", if *is_number { "#" } else { "" }));
-    }
-    head.push("folder".to_owned());
+    let head = head(study, &is_number);
     let head: Vec<&str> = head.iter().map(|title| &title[..]).collect();
     let mut table = Table::new("All trials", "trials", true, &head);
     let best = study.best().map(|trial| trial.number);
@@ -55,6 +40,31 @@ pub(super) fn section(study: &StudyRecords) -> String {
         "<p>The best is marked; study.csv beside this page has the same table.{part}</p>\n{}",
         table.end()
     )
+}
+
+/// The titles of the columns. A leading `#` marks numbers, and none of a name's is taken for it.
+fn head(study: &StudyRecords, is_number: &[bool]) -> Vec<String> {
+    let objective = format!("#{}", study.objective.title());
+    let before: [&str; COLUMNS_BEFORE] = [
+        "trial",
+        "status",
+        &objective,
+        "#best epoch",
+        "#epochs",
+        "rung",
+        "bracket",
+        "#time",
+    ];
+    let dimensions = study.dimensions.iter().zip(is_number);
+    let dimensions = dimensions.map(|(dimension, is_number)| {
+        let title = printable(dimension.name.trim_start_matches('#'));
+        format!("{}{title}", if *is_number { "#" } else { "" })
+    });
+    let before = before.into_iter().map(str::to_owned);
+    before
+        .chain(dimensions)
+        .chain(["folder".to_owned()])
+        .collect()
 }
 
 /// Whether its values sort by their place on its axis.
@@ -113,12 +123,12 @@ fn row(study: &StudyRecords, trial: &Trial, is_number: &[bool]) -> Vec<Cell> {
             Some(Some(value)) if *is_number => {
                 number(&value.text[..], (value.position * 1e5).round() / 1e5)
             }
-            Some(Some(value)) => html(name(&value.text)),
+            Some(Some(value)) => html(named(&value.text)),
             _ if *is_number => none(),
             _ => words("–"),
         });
     }
-    cells.push(html(format!("<code>{}</code>", name(&trial.folder))));
+    cells.push(html(format!("<code>{}</code>", named(&trial.folder))));
     cells
 }
 

@@ -1,12 +1,14 @@
 //! What the page's script is given, as JSON. The texts of values are not among it: the script reads them in
 //! the table of trials.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
 use super::ticks::ticks;
-use super::{Objective, Status, StudyRecords, Trial};
+use super::trials::COLUMNS_BEFORE;
+use super::{Dimension, Objective, Status, StudyRecords, Trial};
+use crate::text::printable;
 
 /// The most learning curves: of more trials the better half of these are the best, the rest are spread.
 pub(super) const MOST_CURVES: usize = 300;
@@ -14,13 +16,15 @@ pub(super) const MOST_CURVES: usize = 300;
 const MOST_EPOCHS: usize = 120;
 
 #[derive(Serialize)]
-pub(super) struct View<'a> {
+pub(super) struct View {
     objective: &'static str,
     /// Whether a higher objective is a better one.
     higher: bool,
-    dimensions: Vec<Axis<'a>>,
-    /// The rungs, each with its epochs, and the brackets, for legends.
-    rungs: Vec<(usize, Vec<u64>)>,
+    dimensions: Vec<Axis>,
+    /// The columns of the table of trials that are before those of the dimensions.
+    columns_before: usize,
+    /// The epochs of rungs that were the last ones of trials, and the brackets, for legends.
+    levels: BTreeSet<u64>,
     brackets: Vec<usize>,
     /// Where in `trials` the best one is.
     best: Option<usize>,
@@ -29,9 +33,11 @@ pub(super) struct View<'a> {
 }
 
 #[derive(Serialize)]
-struct Axis<'a> {
-    name: &'a str,
+struct Axis {
+    name: String,
     log: bool,
+    /// How many values it has, if they are few or a grid.
+    n_values: Option<usize>,
     /// Places from 0 to 1 with their texts, the ends first.
     ticks: Vec<(f64, String)>,
 }
@@ -43,7 +49,9 @@ struct Trials {
     bracket: Vec<usize>,
     /// 0 is running, 1 done, 2 failed.
     status: Vec<u8>,
+    /// The last rung that is done, and its epochs.
     rung: Vec<Option<usize>>,
+    reached: Vec<Option<u64>>,
     epochs: Vec<u64>,
     best: Vec<Option<f64>>,
     /// For each dimension the places of all trials; null where it is not active.
@@ -54,13 +62,14 @@ struct Trials {
 #[derive(Serialize)]
 struct Curve(usize, Vec<u64>, Vec<Option<f64>>);
 
-impl<'a> View<'a> {
-    pub(super) fn new(study: &'a StudyRecords) -> Self {
+impl View {
+    pub(super) fn new(study: &StudyRecords) -> Self {
         let best = study.best().map(|trial| trial.number);
         let axes = study.dimensions.iter().enumerate();
-        let axis = |(index, dimension): (usize, &'a super::Dimension)| Axis {
-            name: &dimension.name,
+        let axis = |(index, dimension): (usize, &Dimension)| Axis {
+            name: printable(&dimension.name),
             log: dimension.log,
+            n_values: dimension.values.as_ref().map(Vec::len),
             ticks: ticks(study, index)
                 .into_iter()
                 .map(|(at, text)| (rounded(at, 1e4), text))
@@ -71,7 +80,8 @@ impl<'a> View<'a> {
             objective: study.objective.title(),
             higher: study.objective == Objective::ValidationAccuracy,
             dimensions: axes.map(axis).collect(),
-            rungs: rungs(study),
+            columns_before: COLUMNS_BEFORE,
+            levels: study.trials.iter().filter_map(reached).collect(),
             brackets: brackets.into_iter().collect(),
             best: study
                 .trials
@@ -86,17 +96,9 @@ impl<'a> View<'a> {
     }
 }
 
-/// The rungs of all brackets. The same rung has other epochs in another bracket.
-fn rungs(study: &StudyRecords) -> Vec<(usize, Vec<u64>)> {
-    let mut rungs: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
-    let done = study.trials.iter().flat_map(|trial| &trial.rungs);
-    for (rung, epochs) in done.map(|it| (it.rung, it.epochs)) {
-        rungs.entry(rung).or_default().insert(epochs);
-    }
-    let lists = rungs.into_iter();
-    lists
-        .map(|(rung, epochs)| (rung, epochs.into_iter().collect()))
-        .collect()
+/// The epochs of its last rung.
+fn reached(trial: &Trial) -> Option<u64> {
+    trial.rungs.iter().map(|rung| rung.epochs).max()
 }
 
 impl Trials {
@@ -113,6 +115,7 @@ impl Trials {
             bracket: trials.iter().map(|trial| trial.bracket).collect(),
             status: trials.iter().map(|trial| status(&trial.status)).collect(),
             rung: trials.iter().map(Trial::last_rung).collect(),
+            reached: trials.iter().map(reached).collect(),
             epochs: trials.iter().map(Trial::epochs).collect(),
             best: trials.iter().map(|trial| value(trial.best)).collect(),
             at: dimensions
