@@ -198,10 +198,24 @@ impl Study {
                 continue;
             };
             for key in &dimension.keys {
+                self.give_section(&mut layers, key, &dimension.origin)?;
                 layers.place(&dimension.origin, key, value.clone())?;
             }
         }
         Ok(layers)
+    }
+
+    /// A key of a section that the file does not have is one of the default's kind: the kind must then be
+    /// given with it.
+    fn give_section(&self, layers: &mut Layers, key: &str, origin: &str) -> Result<(), ConfigError> {
+        let section = key.split('.').next().unwrap_or(key);
+        let default = self.base_values.get(section).filter(|whole| whole.get("kind").is_some());
+        match default {
+            Some(whole) if section != key && layers.values().get(section).is_none() => {
+                layers.place(origin, section, whole.clone())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Each value of each dimension must give a config that can be read: an unknown key or a value out

@@ -34,13 +34,12 @@ pub struct Circumstances {
 }
 
 impl Study {
-    /// The trial with the best value; the first of equal ones. A trial that failed later counts with what it
-    /// had before.
+    /// The trial with the best value; the first of equal ones. One that failed in a later rung is none.
     #[must_use]
     pub fn best(&self, log: &StudyLog) -> Option<Best> {
         let mut best: Option<Best> = None;
         for (number, trial) in (1..).zip(&log.trials) {
-            let Some(rung) = trial.rungs.last() else {
+            let Some(rung) = trial.rungs.last().filter(|_| trial.failed.is_none()) else {
                 continue;
             };
             let is_better = best

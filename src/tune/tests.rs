@@ -162,6 +162,20 @@ fn settings_of_the_search_are_checked() {
 }
 
 #[test]
+fn a_section_that_the_file_does_not_have_is_the_default_s() {
+    let text = "[search]\n[search.space]\n\"optimizer.learning_rate\" = { choice = [0.1, 0.2] }\n\
+                \"optimizer.beta_1\" = { choice = [0.7, 0.8] }";
+    let study = Study::new(Layers::parse("study.toml", text).unwrap(), &[]).unwrap();
+    let mut expected = ExperimentConfig::default();
+    let crate::train::optimizer::OptimizerConfig::Adam(adam) = &mut expected.optimizer else {
+        panic!("the default optimizer is another one")
+    };
+    (adam.beta_1, adam.learning_rate) = (0.8, 0.1);
+    let varied = study.varied(&study.point(&[0.9, 0.1])).unwrap().config;
+    assert_eq!(varied.optimizer, expected.optimizer);
+}
+
+#[test]
 fn a_kind_that_is_searched_brings_the_keys_of_that_kind() {
     let space = "[search.space]
 \"model.kind\" = { choice = [\"mlp\", \"cnn\"] }

@@ -152,6 +152,8 @@ impl<'a> Shown<'a> {
                 self.is_new = true;
             }
         }
+        // Without those that failed since.
+        self.best = self.study.best(log);
         self.draw(log);
     }
 
