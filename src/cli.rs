@@ -156,7 +156,7 @@ pub struct TuneArgs {
     ///
     /// =train keeps the validation split, which chooses the epoch. =all trains on both splits, for as many
     /// epochs as the best trial took to its best one.
-    #[arg(long = "final", value_enum, value_name = "ON", num_args = 0..=1, require_equals = true, default_missing_value = "train")]
+    #[arg(long = "final", value_enum, value_name = "ON", num_args = 0..=1, require_equals = true, default_missing_value = "train", conflicts_with_all = ["budget", "jobs"])]
     pub last: Option<TrainedOn>,
     /// Change a key of the experiment, such as --set train.batch_size=64; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -173,8 +173,8 @@ pub struct TuneArgs {
     #[arg(long, short)]
     pub quiet: bool,
     /// Be one of the processes that train trials
-    #[arg(long, hide = true)]
-    pub worker: bool,
+    #[arg(long, value_name = "TOKEN", hide = true)]
+    pub worker: Option<String>,
     /// Epochs that the study may take in all
     #[arg(long, value_name = "N", hide = true)]
     pub most_epochs: Option<u64>,

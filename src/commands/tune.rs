@@ -8,7 +8,7 @@ mod supervise;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use super::{data_dir, describe, download_bar::DownloadBar, quoted, signals, warn};
 use crate::cli::TuneArgs;
@@ -18,9 +18,10 @@ use crate::experiment::Experiment;
 use crate::failure::{self, Work};
 use crate::run::records;
 use crate::run::study::{StudyFolder, StudyLog};
+use crate::text::printable;
 use crate::train::StopFlag;
 use crate::tune::Study;
-use crate::tune::worker::{Left, Workplace};
+use crate::tune::worker::{Left, Workplace, check_same};
 use budget::Budget;
 use supervise::Supervisor;
 
@@ -33,8 +34,8 @@ pub(super) fn run(mut args: TuneArgs) -> Result<ExitCode> {
         args.assignments
             .push(quoted("train.device", device.clone()));
     }
-    if args.worker {
-        return Ok(work(&args));
+    if let Some(token) = args.worker.take() {
+        return Ok(work(&args, &token));
     }
     let budget = args
         .budget
@@ -43,9 +44,13 @@ pub(super) fn run(mut args: TuneArgs) -> Result<ExitCode> {
         .transpose()?;
     let (study, folder) = open(&args)?;
     let experiment = prepare(&study, &args)?;
-    let folder = StudyFolder::create(&folder, &study.to_toml()?)?;
-    renew(&study, &folder)?;
+    let folder = match args.last {
+        Some(_) => StudyFolder::open(&folder)?,
+        None => StudyFolder::create(&folder, &study.to_toml()?)?,
+    };
     let log = folder.read()?;
+    check_same(&study, &folder, &log, &experiment)?;
+    renew(&study, &folder)?;
     warn_of_torn(&log, &folder);
     match args.last {
         Some(on) => last::run(&study, &folder, &experiment, on, args.quiet),
@@ -60,6 +65,14 @@ pub(super) fn run(mut args: TuneArgs) -> Result<ExitCode> {
 /// The study, and the folder that it has or will have.
 fn open(args: &TuneArgs) -> Result<(Study, PathBuf)> {
     if args.study.is_dir() {
+        if args
+            .assignments
+            .iter()
+            .any(|given| given.starts_with("name="))
+        {
+            let study = args.study.display();
+            bail!("{study} has its name\nhint: --name is for a study that begins from a file");
+        }
         let folder = StudyFolder::open(&args.study)?;
         return Ok((
             Study::read(&folder.study(), &args.assignments)?,
@@ -102,10 +115,23 @@ fn renew(study: &Study, folder: &StudyFolder) -> Result<()> {
              hint: undo that, or begin another study with --name"
         );
     }
-    if before.search != study.search {
-        records::write_text(&folder.study(), &study.to_toml()?)?;
+    let toml = study.to_toml()?;
+    if before.to_toml()? != toml {
+        records::write_text(&folder.study(), &toml)?;
     }
     Ok(())
+}
+
+/// That a search is over and no trial has a result.
+fn none_left(log: &StudyLog, folder: &StudyFolder) -> anyhow::Error {
+    let failure = log.trials.iter().find_map(|trial| trial.failed.as_ref());
+    let why = failure.map_or(String::new(), |failure| {
+        format!(": {}", printable(&failure.why))
+    });
+    anyhow!(
+        "every trial failed{why}\nhint: {} has the reasons; begin another study with other values",
+        folder.csv().display()
+    )
 }
 
 fn warn_of_torn(log: &StudyLog, folder: &StudyFolder) {
@@ -126,8 +152,8 @@ pub(super) const STOPPED: u8 = 11;
 pub(super) const TOLD: u8 = 12;
 
 /// Trains trials until there is nothing left to do.
-fn work(args: &TuneArgs) -> ExitCode {
-    match try_to_work(args) {
+fn work(args: &TuneArgs, token: &str) -> ExitCode {
+    match try_to_work(args, token) {
         Ok(Left::Done) => ExitCode::SUCCESS,
         Ok(Left::BudgetSpent) => ExitCode::from(BUDGET_SPENT),
         Ok(Left::Stopped) => ExitCode::from(STOPPED),
@@ -143,7 +169,7 @@ fn work(args: &TuneArgs) -> ExitCode {
     }
 }
 
-fn try_to_work(args: &TuneArgs) -> Result<Left> {
+fn try_to_work(args: &TuneArgs, token: &str) -> Result<Left> {
     let stop = StopFlag::default();
     let _watch = signals::watch(&stop)?;
     supervise::leave_with_parent(&stop);
@@ -160,6 +186,7 @@ fn try_to_work(args: &TuneArgs) -> Result<Left> {
         experiment: &experiment,
         most_epochs: args.most_epochs,
         stop: &stop,
+        token,
     };
     place.work()
 }

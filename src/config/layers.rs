@@ -193,6 +193,12 @@ impl Layers {
     }
 }
 
+/// A key with nothing but dots between its parts: `blocks[1].filters` and `blocks . 1 . filters` are
+/// `blocks.1.filters`.
+pub fn plain_key(key: &str) -> String {
+    overrides::split_key(key).join(".")
+}
+
 fn merge(
     file: &Value,
     lines: &BTreeMap<Path, usize>,

@@ -30,6 +30,8 @@ pub enum Event {
     Study {
         schema: u32,
         weft: String,
+        /// Of what makes it this study.
+        study_sha256: String,
         data_sha256: String,
         time: String,
     },
@@ -70,10 +72,11 @@ pub enum Event {
         seconds: f64,
         time: String,
     },
-    /// The trial took its process down.
+    /// The trial took its process down. Another worker may have it by now.
     Crash {
         trial: usize,
         rung: usize,
+        worker: String,
         why: String,
         time: String,
     },
@@ -81,6 +84,13 @@ pub enum Event {
     Final {
         trial: usize,
         trained_on: String,
+        epochs: u64,
+        time: String,
+    },
+    /// The test split was read.
+    Tested {
+        loss: f64,
+        accuracy: f64,
         time: String,
     },
 }
@@ -142,18 +152,24 @@ impl Trial {
 }
 
 /// The best config's training.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Final {
     pub trial: usize,
     pub trained_on: String,
+    pub epochs: u64,
+    /// Loss and accuracy on the test split.
+    pub tested: Option<(f64, f64)>,
 }
 
 /// All that has happened.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StudyLog {
+    pub study_sha256: Option<String>,
     pub data_sha256: Option<String>,
     pub started: Option<String>,
     pub trials: Vec<Trial>,
+    /// The last rung that each worker began: its trial and its number.
+    pub claims: BTreeMap<String, (usize, usize)>,
     pub last: Option<Final>,
     /// Lines that a kill tore: what they were to say did not happen.
     pub torn: Vec<usize>,
@@ -228,6 +244,7 @@ impl StudyLog {
         match event {
             Event::Study {
                 schema,
+                study_sha256,
                 data_sha256,
                 time,
                 ..
@@ -237,6 +254,7 @@ impl StudyLog {
                         "it is of schema {schema}, and this weft reads {STUDY_SCHEMA}"
                     ));
                 }
+                self.study_sha256 = Some(study_sha256);
                 self.data_sha256 = Some(data_sha256);
                 self.started = Some(time);
             }
@@ -259,16 +277,18 @@ impl StudyLog {
                     });
                 }
                 let known = self.trial(trial)?;
-                if known.rungs.len() != rung || known.failed.is_some() {
+                let before = known.rungs.last().map_or(0, |rung| rung.epochs);
+                if known.rungs.len() != rung || known.failed.is_some() || epochs <= before {
                     return Err(format!("trial {trial} cannot begin rung {rung}"));
                 }
                 let crashes = known.running.take().map_or(0, |before| before.crashes);
                 known.running = Some(Running {
                     rung,
                     epochs,
-                    worker,
+                    worker: worker.clone(),
                     crashes,
                 });
+                self.claims.insert(worker, (trial, rung));
             }
             Event::End {
                 trial,
@@ -305,29 +325,45 @@ impl StudyLog {
                 });
             }
             Event::Crash {
-                trial, rung, why, ..
+                trial,
+                rung,
+                worker,
+                why,
+                ..
             } => {
                 let mut running = self.ended(trial, rung)?;
                 running.crashes += 1;
+                let is_its = running.worker == worker;
                 let known = self.trial(trial)?;
-                match running.crashes >= MOST_CRASHES {
-                    true => {
-                        known.failed = Some(Failure {
-                            why,
-                            epochs: running.epochs,
-                            trained: 0,
-                            seconds: 0.0,
-                        });
-                    }
-                    false => known.running = Some(running),
+                if is_its && running.crashes >= MOST_CRASHES {
+                    known.failed = Some(Failure {
+                        why,
+                        epochs: running.epochs,
+                        trained: 0,
+                        seconds: 0.0,
+                    });
+                } else {
+                    known.running = Some(running);
                 }
             }
             Event::Final {
-                trial, trained_on, ..
+                trial,
+                trained_on,
+                epochs,
+                ..
             } => {
                 self.trial(trial)?;
-                self.last = Some(Final { trial, trained_on });
+                self.last = Some(Final {
+                    trial,
+                    trained_on,
+                    epochs,
+                    tested: None,
+                });
             }
+            Event::Tested { loss, accuracy, .. } => match &mut self.last {
+                Some(last) => last.tested = Some((loss, accuracy)),
+                None => return Err("nothing was trained for it".to_owned()),
+            },
         }
         Ok(())
     }
@@ -480,10 +516,11 @@ impl StudyFolder {
     #[must_use]
     pub fn is_alive(&self, worker: &str) -> bool {
         let path = self.workers().join(format!("{worker}.lock"));
-        let Ok(file) = File::open(path) else {
-            return false;
-        };
-        matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+        match File::open(path) {
+            // Whatever cannot be told is taken for alive: work is not to be done twice.
+            Ok(file) => file.try_lock_shared().is_err(),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
     }
 }
 
@@ -519,13 +556,10 @@ impl StudyLock<'_> {
         }
     }
 
-    /// A worker of this process, alive until what is returned is dropped.
-    pub fn join(&self) -> Result<Worker> {
-        let time = SystemTime::now().duration_since(UNIX_EPOCH);
-        let nanos = time.map_or(0, |since| since.as_nanos() as u64);
-        let pid = u64::from(std::process::id());
-        // Processes of several machines may have the same number.
-        let id = format!("{pid}-{:08x}", crate::random::mix(&[pid, nanos]) as u32);
+    /// A worker of this process, alive until what is returned is dropped. `token` keeps it apart from
+    /// workers of the same number on other machines; see [`token`].
+    pub fn join(&self, token: &str) -> Result<Worker> {
+        let id = worker_id(std::process::id(), token);
         let path = self.folder.workers().join(format!("{id}.lock"));
         let file = Writer::new(&path).map_err(failed("create", &path))?;
         file.file.try_lock().map_err(|error| {
@@ -562,6 +596,21 @@ impl StudyLock<'_> {
         line.and_then(|line| atomic::append_line(&path, &line))
             .map_err(failed("write", &path))
     }
+}
+
+/// What nobody else gives a worker.
+#[must_use]
+pub fn token() -> String {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH);
+    let nanos = time.map_or(0, |since| since.as_nanos() as u64);
+    let parts = [u64::from(std::process::id()), nanos];
+    format!("{:012x}", crate::random::mix(&parts) >> 16)
+}
+
+/// The name of the worker that a process is.
+#[must_use]
+pub fn worker_id(pid: u32, token: &str) -> String {
+    format!("{pid}-{token}")
 }
 
 /// UTC, ISO 8601.

@@ -14,7 +14,7 @@ pub mod space;
 pub mod turn;
 pub mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -24,6 +24,7 @@ use toml::{Table, Value};
 use crate::config::layers::{ConfigError, Layers};
 use crate::config::{ExperimentConfig, Loaded, flattened};
 use crate::model::InputShape;
+use crate::run::checkpoints::sha256_hex;
 use crate::run::records::Change;
 use crate::train::early_stopping::Monitor;
 use sampler::Sampling;
@@ -207,9 +208,17 @@ impl Study {
 
     /// A key of a section that the file does not have is one of the default's kind: the kind must then be
     /// given with it.
-    fn give_section(&self, layers: &mut Layers, key: &str, origin: &str) -> Result<(), ConfigError> {
+    fn give_section(
+        &self,
+        layers: &mut Layers,
+        key: &str,
+        origin: &str,
+    ) -> Result<(), ConfigError> {
         let section = key.split('.').next().unwrap_or(key);
-        let default = self.base_values.get(section).filter(|whole| whole.get("kind").is_some());
+        let default = self
+            .base_values
+            .get(section)
+            .filter(|whole| whole.get("kind").is_some());
         match default {
             Some(whole) if section != key && layers.values().get(section).is_none() => {
                 layers.place(origin, section, whole.clone())
@@ -232,19 +241,12 @@ impl Study {
                 hint,
             ));
         }
-        let mut seen: BTreeMap<&str, &Dimension> = BTreeMap::new();
-        for dimension in &self.dimensions {
+        for (index, dimension) in self.dimensions.iter().enumerate() {
             for key in &dimension.keys {
                 check_key(dimension, key)?;
-                let before = seen.insert(key, dimension);
-                if before.is_some_and(|other| {
-                    other.conditions.is_empty() || dimension.conditions.is_empty()
-                }) {
-                    let shown = format!("search.space.{}", dimension.name);
-                    let why = format!("`{key}` is set by another dimension too");
-                    let hint = "leave one of them out, or give both a `when`";
-                    return Err(invalid(&dimension.origin, &shown, "given", &why, hint));
-                }
+            }
+            for other in &self.dimensions[..index] {
+                check_apart(dimension, other)?;
             }
             self.check_conditions(dimension)?;
         }
@@ -266,9 +268,7 @@ impl Study {
     fn make_active(&self, index: usize, coordinates: &mut [f64]) {
         for condition in &self.dimensions[index].conditions {
             let others = self.dimensions[..index].iter().enumerate();
-            let named = others.filter(|(_, other)| {
-                other.name == condition.key || other.keys.contains(&condition.key)
-            });
+            let named = others.filter(|(_, other)| other.is_called(&condition.key));
             for (other_index, other) in named {
                 let mut allowed = condition.allowed.iter();
                 let place = allowed.find_map(|value| other.values.coordinate(value));
@@ -280,17 +280,47 @@ impl Study {
         }
     }
 
+    /// A condition that no trial can meet is a slip of the pen.
     fn check_conditions(&self, dimension: &Dimension) -> Result<()> {
         for condition in &dimension.conditions {
-            let mut others = self.dimensions.iter();
-            let named = others
-                .any(|other| other.name == condition.key || other.keys.contains(&condition.key));
-            if !named && space::lookup(&self.base_values, &condition.key).is_none() {
+            let refuse = |why: &str, hint: &str| {
                 let shown = format!("search.space.{}", dimension.name);
-                let why = format!("no key nor dimension is called `{}`", condition.key);
-                let hint = "`when` names a key as in when = { \"model.kind\" = \"mlp\" }";
                 let given = format!("{{ when = {{ {condition} }} }}");
-                return Err(invalid(&dimension.origin, &shown, &given, &why, hint));
+                Err(invalid(&dimension.origin, &shown, &given, why, hint))
+            };
+            let mut others = self
+                .dimensions
+                .iter()
+                .filter(|other| other.is_called(&condition.key));
+            let base = space::lookup(&self.base_values, &condition.key);
+            let example = "`when` names a key as in when = { \"model.kind\" = \"mlp\" }";
+            match (others.next(), base) {
+                (None, None) => {
+                    return refuse(
+                        &format!("no key nor dimension is called `{}`", condition.key),
+                        example,
+                    );
+                }
+                (None, Some(base)) if !condition.allows(base) => {
+                    return refuse(
+                        &format!("it never holds: `{}` is {base}", condition.key),
+                        "correct the value, or leave the dimension out",
+                    );
+                }
+                (None, Some(_)) => {}
+                (Some(first), _) => {
+                    let of_any = |value: &Value| {
+                        std::iter::once(first)
+                            .chain(others.clone())
+                            .any(|other| other.values.coordinate(value).is_some())
+                    };
+                    if let Some(value) = condition.allowed.iter().find(|value| !of_any(value)) {
+                        return refuse(
+                            &format!("{value} is none of the values of `{}`", condition.key),
+                            "name values that it can have",
+                        );
+                    }
+                }
             }
         }
         Ok(())
@@ -313,40 +343,50 @@ impl Study {
         toml::to_string(&values).context("the study cannot be written as TOML")
     }
 
-    /// What differs from another study so that they cannot be one: not the name, the device, nor where the
-    /// data lies, nor a search that only goes on for longer.
+    /// What differs from another study so that they cannot be one.
     pub fn changes(&self, other: &Self) -> Result<Vec<Change>> {
-        let values = |study: &Self| {
-            let mut config = study.config.clone();
-            let defaults = ExperimentConfig::default();
-            config.name = defaults.name;
-            config.data.source = defaults.data.source;
-            config.train.device = defaults.train.device;
-            config.train.evaluation_batch_size = defaults.train.evaluation_batch_size;
-            config.train.epochs = defaults.train.epochs;
-            config.report = defaults.report;
-            config.checkpoint = defaults.checkpoint;
-            let mut values = flattened(&config)?;
-            let search = SearchConfig {
-                trials: 0,
-                iterations: 0,
-                ..study.search.clone()
-            };
-            for (key, value) in flattened(&search)? {
-                values.insert(format!("search.{key}"), value);
-            }
-            anyhow::Ok(values)
-        };
-        let (from, to) = (values(self)?, values(other)?);
-        let keys: std::collections::BTreeSet<&String> = from.keys().chain(to.keys()).collect();
+        let (from, to) = (self.fixed()?, other.fixed()?);
+        let keys: BTreeSet<&String> = from.keys().chain(to.keys()).collect();
         let differing = keys.into_iter().filter(|&key| from.get(key) != to.get(key));
-        Ok(differing
-            .map(|key| Change {
-                key: key.clone(),
-                from: from.get(key).cloned(),
-                to: to.get(key).cloned(),
-            })
-            .collect())
+        let change = |key: &String| Change {
+            key: key.clone(),
+            from: from.get(key).cloned(),
+            to: to.get(key).cloned(),
+        };
+        Ok(differing.map(change).collect())
+    }
+
+    /// SHA-256 of what makes it this study.
+    pub fn identity(&self) -> Result<String> {
+        let lines = self.fixed()?.into_iter();
+        let text: String = lines
+            .map(|(key, value)| format!("{key} = {value}\n"))
+            .collect();
+        Ok(sha256_hex(text.as_bytes()))
+    }
+
+    /// What makes it this study: all but the name, the device, where the data lies, what is trained at the
+    /// end, and for how long it searches.
+    fn fixed(&self) -> Result<BTreeMap<String, String>> {
+        let mut config = self.config.clone();
+        let defaults = ExperimentConfig::default();
+        config.name = defaults.name;
+        config.data.source = defaults.data.source;
+        config.train.device = defaults.train.device;
+        config.train.evaluation_batch_size = defaults.train.evaluation_batch_size;
+        config.train.epochs = defaults.train.epochs;
+        config.report = defaults.report;
+        config.checkpoint = defaults.checkpoint;
+        let mut values = flattened(&config)?;
+        let search = SearchConfig {
+            trials: 0,
+            iterations: 0,
+            ..self.search.clone()
+        };
+        for (key, value) in flattened(&search)? {
+            values.insert(format!("search.{key}"), value);
+        }
+        Ok(values)
     }
 }
 
@@ -358,27 +398,69 @@ fn invalid(origin: &str, key: &str, value: &str, why: &str, hint: &str) -> anyho
 }
 
 fn check_key(dimension: &Dimension, key: &str) -> Result<()> {
-    let fault = FIXED.iter().find(|(fixed, _)| {
-        key == *fixed
+    let below = |key: &str, section: &str| {
+        key == section
             || key
-                .strip_prefix(fixed)
+                .strip_prefix(section)
                 .is_some_and(|rest| rest.starts_with('.'))
-    });
-    match fault {
+    };
+    // A section as a whole would set what is fixed in it.
+    let mut fixed = FIXED.iter();
+    match fixed.find(|(fixed, _)| below(key, fixed) || below(fixed, key)) {
         // How pixels are scaled is part of a recipe.
         Some(("data", _)) if key == "data.normalization" => Ok(()),
-        Some((_, why)) => {
+        Some((fixed, why)) => {
             let shown = format!("search.space.{}", dimension.name);
-            let why = format!("`{key}` cannot be searched: {why}");
+            let why = format!("`{fixed}` cannot be searched: {why}");
             Err(invalid(
                 &dimension.origin,
                 &shown,
-                "given",
+                &format!("for `{key}`"),
                 &why,
                 "leave it out",
             ))
         }
         None => Ok(()),
+    }
+}
+
+/// Two dimensions must differ in name, and may set the same key only where they are never both active.
+fn check_apart(dimension: &Dimension, other: &Dimension) -> Result<()> {
+    let shown = format!("search.space.{}", dimension.name);
+    let refuse =
+        |why: &str, hint: &str| Err(invalid(&dimension.origin, &shown, "given", why, hint));
+    if dimension.name == other.name {
+        return refuse(
+            "another dimension has the same name",
+            "leave one of them out",
+        );
+    }
+    let excluded = dimension.conditions.iter().any(|condition| {
+        let same = other
+            .conditions
+            .iter()
+            .filter(|theirs| theirs.key == condition.key);
+        same.into_iter()
+            .any(|theirs| !theirs.allowed.iter().any(|value| condition.allows(value)))
+    });
+    let overlap = |one: &str, two: &str| {
+        one == two
+            || one
+                .strip_prefix(two)
+                .is_some_and(|rest| rest.starts_with('.'))
+    };
+    let shared = dimension.keys.iter().find(|key| {
+        other
+            .keys
+            .iter()
+            .any(|theirs| overlap(key, theirs) || overlap(theirs, key))
+    });
+    match shared {
+        Some(key) if !excluded => refuse(
+            &format!("`{key}` is set by `{}` too", other.name),
+            "leave one of them out, or give each a `when` that excludes the other's",
+        ),
+        _ => Ok(()),
     }
 }
 
@@ -420,10 +502,10 @@ fn check_search(search: &SearchConfig, config: &ExperimentConfig, section: &Laye
         "30 is what the seed's search took",
     )?;
     check(
-        search.iterations >= 1 && search.iterations <= 1000,
+        search.iterations >= 1 && search.iterations <= 100,
         "iterations",
         search.iterations.to_string(),
-        "it must be from 1 to 1000",
+        "it must be from 1 to 100",
         "1 runs all brackets once",
     )?;
     check(

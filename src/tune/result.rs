@@ -4,6 +4,7 @@
 use anyhow::Result;
 use toml::Value;
 
+use super::schedule::Rung;
 use super::space::{self, Dimension};
 use super::{Monitor, Study, importance};
 use crate::report::study::{
@@ -117,7 +118,7 @@ impl Study {
             weft: env!("CARGO_PKG_VERSION").to_owned(),
             started: log.started.clone().unwrap_or_default(),
             dimensions: self.dimensions.iter().map(dimension_record).collect(),
-            planned: self.planned(),
+            planned: self.planned(log),
             trials: trials
                 .map(|(number, trial)| self.trial_record(folder, number, trial))
                 .collect(),
@@ -130,8 +131,23 @@ impl Study {
         })
     }
 
-    fn planned(&self) -> Vec<PlannedRung> {
-        let rungs = self.plan().rungs();
+    /// The rungs that are planned; of a great many brackets those that have begun.
+    #[must_use]
+    pub fn rungs(&self, log: &StudyLog) -> Vec<Rung> {
+        const MANY: usize = 24;
+        let begun = log
+            .trials
+            .iter()
+            .map(|trial| trial.bracket)
+            .max()
+            .unwrap_or(0);
+        let mut rungs = self.plan().rungs();
+        rungs.retain(|rung| rung.bracket < MANY || rung.bracket <= begun);
+        rungs
+    }
+
+    fn planned(&self, log: &StudyLog) -> Vec<PlannedRung> {
+        let rungs = self.rungs(log);
         rungs
             .iter()
             .map(|rung| PlannedRung {
@@ -227,12 +243,12 @@ fn value_record(dimension: &Dimension, trial: &Trial) -> Option<study::Value> {
 }
 
 fn final_record(folder: &StudyFolder, log: &StudyLog) -> Option<FinalRun> {
-    let run = folder.last();
-    let evaluation = records::read_evaluation(&run.evaluation()).ok()?;
+    let last = log.last.as_ref()?;
+    let (test_loss, test_accuracy) = last.tested?;
     Some(FinalRun {
-        folder: run.root.display().to_string(),
-        trained_on: log.last.as_ref()?.trained_on.clone(),
-        test_loss: evaluation.loss,
-        test_accuracy: evaluation.accuracy,
+        folder: folder.last().root.display().to_string(),
+        trained_on: last.trained_on.clone(),
+        test_loss,
+        test_accuracy,
     })
 }

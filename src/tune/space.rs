@@ -6,7 +6,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::sampler::{Axis, NamedAxis, coordinate, index_of};
-use crate::config::layers::{ConfigError, Layers};
+use crate::config::layers::{ConfigError, Layers, plain_key};
 
 /// The values of a trial by the name of their dimension; those that are not active are left out.
 pub type Point = BTreeMap<String, Value>;
@@ -33,6 +33,17 @@ pub struct Condition {
     pub key: String,
     /// What it may be.
     pub allowed: Vec<Value>,
+}
+
+impl Condition {
+    /// Whether a value is one of them; 0 and 0.0 are the same.
+    pub(super) fn allows(&self, value: &Value) -> bool {
+        self.allowed.iter().any(|allowed| is_same(allowed, value))
+    }
+}
+
+fn is_same(one: &Value, two: &Value) -> bool {
+    one == two || matches!((number(one), number(two)), (Some(one), Some(two)) if one == two)
 }
 
 impl std::fmt::Display for Condition {
@@ -110,7 +121,7 @@ impl Values {
         };
         match *self {
             Self::Choice(ref values) => {
-                let index = values.iter().position(|each| each == value)?;
+                let index = values.iter().position(|each| is_same(each, value))?;
                 Some(coordinate(index, values.len()))
             }
             Self::Integers { min, step, n } => on_grid(min as f64, step as f64, n),
@@ -142,10 +153,11 @@ impl Values {
         }
     }
 
-    /// All of them where they are at most `most`, else the ends.
+    /// All of a choice, and of other values where they are at most `most`; else the ends.
     #[must_use]
     pub fn samples(&self, most: u64) -> Vec<Value> {
         match (self, self.count()) {
+            (Self::Choice(values), _) => values.clone(),
             (Self::LogIntegers { min, max }, Some(n)) if n <= most => {
                 (*min..=*max).map(Value::Integer).collect()
             }
@@ -211,6 +223,8 @@ enum Scale {
 const WORDS: [&str; 7] = ["choice", "min", "max", "step", "scale", "keys", "when"];
 const EXAMPLES: &str = "write { choice = [32, 64] }, { min = 32, max = 512, step = 32 } or \
                         { min = 1e-4, max = 1e-2, scale = \"log\" }";
+/// Up to here every whole number is an f64.
+const MOST: f64 = 9_007_199_254_740_992.0;
 /// More steps than anybody means.
 const MOST_STEPS: f64 = 1e9;
 
@@ -270,6 +284,7 @@ impl Reader<'_> {
             .try_into()
             .map_err(|error: toml::de::Error| self.complaint(&whole, error.message())(EXAMPLES))?;
         let keys = given.keys.clone().unwrap_or_else(|| vec![self.name()]);
+        let keys: Vec<String> = keys.iter().map(|key| plain_key(key)).collect();
         if keys.is_empty() {
             return Err(self.complaint(&whole, "keys is empty")(
                 "name the keys that it sets",
@@ -298,6 +313,15 @@ impl Reader<'_> {
             (Some(choice), _) => match repeated(choice) {
                 _ if choice.is_empty() => refuse("the choice is empty", "name at least one value"),
                 Some(value) => refuse(&format!("it names {value} twice"), "name each value once"),
+                None if choice
+                    .iter()
+                    .any(|value| value.as_float().is_some_and(|x| !x.is_finite())) =>
+                {
+                    refuse(
+                        "it names what is no finite number",
+                        "name numbers, texts or lists",
+                    )
+                }
                 None => Ok(Values::Choice(choice.clone())),
             },
             (None, (Some(min), Some(max))) => self.range(given, min, max, whole),
@@ -321,6 +345,9 @@ impl Reader<'_> {
         let (Some(low), Some(high)) = (number(min), number(max)) else {
             return refuse("min and max must be finite numbers", EXAMPLES);
         };
+        if is_integer && low.abs().max(high.abs()) > MOST {
+            return refuse("whole numbers go up to 2^53", "use smaller ones");
+        }
         if low > high {
             return refuse(
                 "the range is empty: min is above max",
@@ -423,7 +450,7 @@ fn conditions(table: &Table) -> Vec<Condition> {
 
 impl Dimension {
     /// Whether it is what a condition speaks of.
-    fn is_called(&self, key: &str) -> bool {
+    pub(super) fn is_called(&self, key: &str) -> bool {
         self.name == key || self.keys.iter().any(|own| own == key)
     }
 
@@ -439,7 +466,7 @@ impl Dimension {
                 [] => lookup(base, &condition.key),
                 some => some.iter().find_map(|(_, value)| value.as_ref()),
             };
-            value.is_some_and(|value| condition.allowed.contains(value))
+            value.is_some_and(|value| condition.allows(value))
         })
     }
 }

@@ -114,6 +114,30 @@ fn keys_and_values_that_the_config_does_not_have_are_refused_with_their_line() {
             "\"model.dropout\" = { choice = [0.1], when = { \"model.kin\" = \"mlp\" } }",
             "is called `model.kin`",
         ),
+        (
+            "\"model.dropout\" = { choice = [0.1], when = { \"model.kind\" = \"mpl\" } }",
+            "it never holds: `model.kind` is \"mlp\"",
+        ),
+        (
+            "x = { choice = [0.1, 0.2], keys = [\"model.dropout\"] }\n\"model.activation\" = { choice = [\"relu\", \"tanh\"], when = { x = 0.3 } }",
+            "0.3 is none of the values of `x`",
+        ),
+        (
+            "x = { choice = [1, 2], keys = [\" seed \"] }",
+            "`seed` cannot be searched",
+        ),
+        (
+            "x = { choice = [1, 2], keys = [\"data[validation_fraction]\"] }",
+            "`data` cannot be searched",
+        ),
+        (
+            "train = { choice = [{ epochs = 3 }] }",
+            "`train.epochs` cannot be searched",
+        ),
+        (
+            "\"model.dropout\" = { choice = [0.1] }\nmodel.dropout = { choice = [0.2] }",
+            "has the same name",
+        ),
         ("", "nothing is varied"),
     ] {
         let message = refused(&format!("{first}{space}"));
@@ -124,11 +148,16 @@ fn keys_and_values_that_the_config_does_not_have_are_refused_with_their_line() {
     let twice = "[search.space]
 a = { choice = [0.1, 0.2], keys = [\"model.dropout\"] }
 b = { choice = [0.1, 0.2], keys = [\"model.dropout\"] }";
-    assert!(
-        refused(twice).contains("set by another dimension"),
-        "{}",
-        refused(twice)
-    );
+    let message = refused(twice);
+    assert!(message.contains("is set by `a` too"), "{message}");
+    let both = twice.replace("] }", "], when = { \"model.batch_norm\" = false } }");
+    let message = refused(&both);
+    assert!(message.contains("is set by `a` too"), "{message}");
+    let apart = "[search.space]
+c = { choice = [1, 2], keys = [\"train.clip_norm\"] }
+a = { choice = [0.1, 0.2], keys = [\"model.dropout\"], when = { c = 1 } }
+b = { choice = [0.3, 0.4], keys = [\"model.dropout\"], when = { c = 2.0 } }";
+    assert_eq!(study(apart).unwrap().point(&[0.0; 3]).len(), 2);
     assert!(study("[search.space]\n\"data.normalization\" = { choice = [\"unit\"] }").is_ok());
     let none = Study::new(Layers::parse("plain.toml", "name = \"x\"").unwrap(), &[]);
     let message = none.err().unwrap().to_string();

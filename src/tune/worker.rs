@@ -1,9 +1,9 @@
 //! A process that trains trials, one after the other, until the search is over or it is told to stop.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::turn::{Job, Turn};
 use super::{Monitor, Study};
@@ -17,6 +17,8 @@ use crate::train::{Ended, StopFlag};
 
 /// How often a worker that waits for another one looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// After which it looks whether that one is alive.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// All that a worker needs.
 pub struct Workplace<'a> {
@@ -30,6 +32,8 @@ pub struct Workplace<'a> {
     pub most_epochs: Option<u64>,
     /// Asks it to leave; it saves a checkpoint first.
     pub stop: &'a StopFlag,
+    /// What its supervisor calls it: see [`crate::run::study::token`].
+    pub token: &'a str,
 }
 
 /// Why a worker left.
@@ -70,7 +74,7 @@ impl Workplace<'_> {
         let worker = {
             let lock = self.folder.lock()?;
             lock.sweep();
-            lock.join()?
+            lock.join(self.token)?
         };
         loop {
             if self.stop.signal().is_some() {
@@ -81,10 +85,19 @@ impl Workplace<'_> {
                     Outcome::Stopped => return Ok(Left::Stopped),
                     outcome => self.record(&job, outcome)?,
                 },
-                Turn::Wait => std::thread::sleep(LOOK_AGAIN),
+                Turn::Wait => self.wait(),
                 Turn::Done => return Ok(Left::Done),
                 Turn::BudgetSpent => return Ok(Left::BudgetSpent),
             }
+        }
+    }
+
+    /// Until somebody has written a line, or may have died.
+    fn wait(&self) {
+        let length = || std::fs::metadata(self.folder.log()).map_or(0, |log| log.len());
+        let (before, since) = (length(), Instant::now());
+        while length() == before && since.elapsed() < LONGEST_WAIT && self.stop.signal().is_none() {
+            std::thread::sleep(LOOK_AGAIN);
         }
     }
 
@@ -111,23 +124,16 @@ impl Workplace<'_> {
 
     /// The first line of the log, or a check that the study is of these images.
     fn begin(&self, lock: &StudyLock, log: &StudyLog) -> Result<()> {
-        let data_sha256 = self.experiment.data_sha256();
-        match &log.data_sha256 {
-            None => lock.append(&Event::Study {
+        if log.data_sha256.is_none() {
+            lock.append(&Event::Study {
                 schema: STUDY_SCHEMA,
                 weft: env!("CARGO_PKG_VERSION").to_owned(),
-                data_sha256,
+                study_sha256: self.study.identity()?,
+                data_sha256: self.experiment.data_sha256(),
                 time: now(),
-            })?,
-            Some(before) if *before != data_sha256 => bail!(
-                "{} was begun with other images than {} holds\n\
-                 hint: give the first ones with --data DIR, or begin another study with --name",
-                self.folder.root.display(),
-                self.experiment.splits.source().location
-            ),
-            Some(_) => {}
+            })?;
         }
-        Ok(())
+        check_same(self.study, self.folder, log, self.experiment)
     }
 
     fn record(&self, job: &Job, outcome: Outcome) -> Result<()> {
@@ -177,7 +183,13 @@ impl Workplace<'_> {
         experiment.check_room(&run.root)?;
         create(&run.root)?;
         let _lock = run.lock()?;
-        let mut point = ResumePoint::find_any(&run)?;
+        let mut point = ResumePoint::find_any(&run).with_context(|| {
+            format!(
+                "trial {} cannot go on\nhint: remove {}, and it is trained again",
+                job.trial,
+                run.root.display()
+            )
+        })?;
         if let Some(point) = &mut point {
             experiment.check_made(&point.checkpoint)?;
             point.forget_lost_best(&run);
@@ -219,6 +231,39 @@ impl Workplace<'_> {
         experiment.check_training_fits()?;
         Ok(experiment)
     }
+}
+
+/// Refuses a study that is not the one of its log, and other images than it was begun with.
+pub fn check_same(
+    study: &Study,
+    folder: &StudyFolder,
+    log: &StudyLog,
+    experiment: &Experiment,
+) -> Result<()> {
+    let root = folder.root.display();
+    if log
+        .study_sha256
+        .as_ref()
+        .is_some_and(|before| study.identity().is_ok_and(|now| now != *before))
+    {
+        bail!(
+            "{}: it was changed since the study began\n\
+             hint: undo that, or begin another study with --name",
+            folder.study().display()
+        );
+    }
+    if log
+        .data_sha256
+        .as_ref()
+        .is_some_and(|before| *before != experiment.data_sha256())
+    {
+        bail!(
+            "{root} was begun with other images than {} holds\n\
+             hint: give the first ones with --data DIR, or begin another study with --name",
+            experiment.splits.source().location
+        );
+    }
+    Ok(())
 }
 
 fn create(path: &Path) -> Result<()> {

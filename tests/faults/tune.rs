@@ -78,6 +78,7 @@ impl Outcome {
         let study = StudyFolder::open(root).unwrap();
         let mut log = study.read().unwrap();
         log.started = None;
+        log.claims.clear();
         log.torn.clear();
         log.n_lines = 0;
         for trial in &mut log.trials {
@@ -206,6 +207,11 @@ fn four_workers_and_kills_have_the_outcome_of_one() {
         for _ in 0..4 {
             std::thread::sleep(took.mul_f64(0.02 + draws.below(100) as f64 / 1000.0));
             n_killed += u32::from(kill_a_worker(place.path(), &mut draws));
+        }
+        // A worker that dies is replaced: the search itself ends only when it is over.
+        for child in &mut children {
+            let ended = child.try_wait().unwrap();
+            assert!(ended.is_none_or(|status| status.success()), "{ended:?}");
         }
         for child in &mut children {
             child.kill().unwrap();

@@ -46,9 +46,16 @@ fn every_study_is_valid() {
     for (name, n_configs) in [("seed-mlp", 2592), ("seed-cnn", 20_736)] {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/tune");
         let study = Study::read(&root.join(format!("{name}.toml")), &[]).unwrap();
-        let counts = study.dimensions.iter().map(|dimension| dimension.values.count().unwrap());
+        let counts = study
+            .dimensions
+            .iter()
+            .map(|dimension| dimension.values.count().unwrap());
         assert_eq!(counts.product::<u64>(), n_configs, "{name}");
-        assert_eq!((study.plan().epochs(), study.search.max_epochs), (148, 10), "{name}");
+        assert_eq!(
+            (study.plan().epochs(), study.search.max_epochs),
+            (148, 10),
+            "{name}"
+        );
     }
 }
 

@@ -356,7 +356,7 @@ fn what_cannot_be_searched_is_refused_before_anything_is_made() {
     for (study, args, what) in [
         (STUDY.to_owned(), &["--budget", "30"][..], "--budget 30"),
         (STUDY.to_owned(), &["--device", "tpu"], "tpu"),
-        (STUDY.to_owned(), &["--final"], "no trial has a result yet"),
+        (STUDY.to_owned(), &["--final"], "not a study"),
         (
             STUDY.replace("[search]", "[serach]"),
             &[],

@@ -18,7 +18,7 @@ use crate::text::{printable, thousands};
 use crate::train::early_stopping::Monitor;
 use crate::tune::Study;
 use crate::tune::result::{Best, Circumstances, shown};
-use crate::tune::schedule::Algorithm;
+use crate::tune::schedule::{Algorithm, Rung};
 
 /// What has been shown of a search so far.
 pub(super) struct Shown<'a> {
@@ -98,7 +98,21 @@ impl<'a> Shown<'a> {
                 Some(n) => format!("{n} values"),
                 None => "continuous".to_owned(),
             };
-            self.say(&format!("        {} ({values})", dimension.name));
+            self.say(&format!(
+                "        {} ({values})",
+                printable(&dimension.name)
+            ));
+        }
+        let mut counts = study
+            .dimensions
+            .iter()
+            .map(|dimension| dimension.values.count());
+        let configs = counts.try_fold(1_u64, |all, n| Some(all.saturating_mul(n?)));
+        let trials = first_rungs(&study.plan().rungs());
+        if let Some(few) = configs.filter(|n| *n < trials as u64) {
+            self.say(&format!(
+                "        that is {few} configs, fewer than trials: some are trained again"
+            ));
         }
         let workers = match jobs {
             1 => String::new(),
@@ -278,7 +292,7 @@ impl<'a> Shown<'a> {
             for dimension in &self.study.dimensions {
                 if let Some(value) = trial.values.get(&dimension.name) {
                     let value = printable(&shown(value));
-                    self.say(&format!("        {} = {value}", dimension.name));
+                    self.say(&format!("        {} = {value}", printable(&dimension.name)));
                 }
             }
             self.say(&format!(
@@ -310,7 +324,7 @@ impl<'a> Shown<'a> {
     /// A row for each rung: how many trials it has and is to have, the best and the median.
     fn rungs(&self, log: &StudyLog) {
         self.say("bracket  rung  epochs    trials      best    median");
-        for rung in self.study.plan().rungs() {
+        for rung in self.study.rungs(log) {
             let of_bracket = log
                 .trials
                 .iter()
@@ -328,25 +342,33 @@ impl<'a> Shown<'a> {
                 rung.epochs,
                 format!("{}/{}", values.len(), rung.n_trials),
                 cell(values.first()),
-                cell(values.get(values.len() / 2))
+                cell(median(&values).as_ref())
             ));
         }
     }
+}
+
+/// Of sorted values.
+fn median(values: &[f64]) -> Option<f64> {
+    let n = values.len();
+    Some((values.get(n / 2)? + values[n.saturating_sub(1) / 2]) / 2.0)
 }
 
 fn told(trial: &Trial) -> (usize, bool) {
     (trial.rungs.len(), trial.failed.is_some())
 }
 
+/// Trials in all.
+fn first_rungs(rungs: &[Rung]) -> usize {
+    let first = rungs.iter().filter(|rung| rung.rung == 0);
+    first.map(|rung| rung.n_trials).sum()
+}
+
 /// "hyperband with random sampling, 1 to 10 epochs by 3: 22 trials in 3 brackets, 89 epochs"
 fn plan_text(study: &Study) -> String {
     let (search, plan) = (&study.search, study.plan());
     let rungs = plan.rungs();
-    let trials: usize = rungs
-        .iter()
-        .filter(|rung| rung.rung == 0)
-        .map(|rung| rung.n_trials)
-        .sum();
+    let trials = first_rungs(&rungs);
     let sampling = match search.sampling {
         crate::tune::sampler::Sampling::Random => "random sampling",
         crate::tune::sampler::Sampling::Tpe => "TPE",
@@ -393,7 +415,7 @@ fn values_text(study: &Study, trial: &Trial) -> String {
                 true => dimension.name.clone(),
                 false => own,
             };
-            Some(format!("{name}={}", printable(&shown(value))))
+            Some(printable(&format!("{name}={}", shown(value))))
         })
         .collect();
     texts.join(" ")

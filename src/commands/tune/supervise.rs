@@ -1,11 +1,11 @@
 //! The process that a person started: it starts workers, notices when one dies, shows what they do, and
 //! stops them when it is time.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
-use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -16,16 +16,19 @@ use super::{BUDGET_SPENT, STOPPED, TOLD};
 use crate::cli::TuneArgs;
 use crate::device;
 use crate::experiment::Experiment;
-use crate::run::study::{Event, StudyFolder, now};
+use crate::run::study::{Event, StudyFolder, now, token, worker_id};
 use crate::train::StopFlag;
 use crate::tune::Study;
 use crate::tune::result::Circumstances;
+use crate::tune::turn::Turn;
 
 /// How often the workers and the log are looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How often the table and the page are written anew while the search goes on.
 const WRITE_AGAIN: Duration = Duration::from_secs(30);
 
+/// So many workers may end without a word before they begin.
+const MOST_STILLBORN: usize = 5;
 /// SIGTERM, as if it had been sent.
 const TERMINATED: i32 = 15;
 
@@ -40,14 +43,18 @@ pub(super) struct Supervisor<'a> {
     shown: Shown<'a>,
     /// One for each job; None once it has nothing left to do.
     workers: Vec<Option<Process>>,
+    /// Workers that ended before they had anything to do.
+    stillborn: usize,
     written: Instant,
 }
 
 /// A worker's process.
 struct Process {
     child: Child,
-    /// What it said on stderr.
-    words: PathBuf,
+    /// As the log calls it.
+    worker: String,
+    /// Reads what it says on stderr.
+    words: Option<JoinHandle<String>>,
 }
 
 /// Why the search ended for now.
@@ -86,6 +93,7 @@ impl<'a> Supervisor<'a> {
             stop,
             shown,
             workers: Vec::new(),
+            stillborn: 0,
             written: Instant::now(),
         })
     }
@@ -103,11 +111,15 @@ impl<'a> Supervisor<'a> {
         self.shown.news(&self.folder.read()?);
         self.around.finished = end == End::Done;
         self.write()?;
-        self.shown.conclude(&self.folder.read()?, end);
-        Ok(match end {
-            End::Signal(signal) => ExitCode::from((128 + signal) as u8),
-            _ => ExitCode::SUCCESS,
-        })
+        let log = self.folder.read()?;
+        self.shown.conclude(&log, end);
+        match end {
+            End::Signal(signal) => Ok(ExitCode::from((128 + signal) as u8)),
+            End::Done if self.study.best(&log).is_none() => {
+                Err(super::none_left(&log, self.folder))
+            }
+            _ => Ok(ExitCode::SUCCESS),
+        }
     }
 
     fn watch(&mut self, begun: Instant) -> Result<End> {
@@ -147,14 +159,14 @@ impl<'a> Supervisor<'a> {
     fn without_workers(&self, epochs_spent: bool) -> Result<End> {
         let lock = self.folder.lock()?;
         let log = lock.read()?;
-        let running = log.trials.iter().filter_map(|trial| trial.running.as_ref());
-        let mut alive = running.map(|running| self.folder.is_alive(&running.worker));
-        Ok(match alive.next() {
+        let is_alive = |worker: &str| self.folder.is_alive(worker);
+        let mut running = log.trials.iter().filter_map(|trial| trial.running.as_ref());
+        Ok(match self.study.turn(&log, None, &is_alive) {
+            Turn::Done => End::Done,
             _ if epochs_spent => End::EpochsSpent,
-            None => End::Done,
-            Some(first) if first || alive.any(|alive| alive) => End::Elsewhere,
-            // Its worker was told to leave by somebody else.
-            Some(_) => End::Signal(TERMINATED),
+            _ if running.any(|running| is_alive(&running.worker)) => End::Elsewhere,
+            // They were told to leave by somebody else.
+            _ => End::Signal(TERMINATED),
         })
     }
 
@@ -170,7 +182,7 @@ impl<'a> Supervisor<'a> {
         else {
             return Ok(false);
         };
-        let (pid, words) = (worker.child.id(), worker.words());
+        let (id, words) = (worker.worker.clone(), worker.words());
         self.workers[index] = None;
         match status.code().map(u8::try_from) {
             Some(Ok(0)) => Ok(false),
@@ -179,23 +191,16 @@ impl<'a> Supervisor<'a> {
             Some(Ok(STOPPED)) => Ok(false),
             Some(Ok(TOLD)) => bail!("{}", words.trim_start_matches("error: ")),
             _ => {
-                self.crashed(pid, &status, &words)?;
+                self.crashed(&id, &status, &words)?;
                 self.workers[index] = Some(self.start()?);
                 Ok(false)
             }
         }
     }
 
-    /// Notes that a trial took its process down. A worker that had none failed for another reason.
-    fn crashed(&mut self, pid: u32, status: &ExitStatus, words: &str) -> Result<()> {
-        let lock = self.folder.lock()?;
-        let log = lock.read()?;
-        let own = format!("{pid}-");
-        let held = (1..).zip(&log.trials).find_map(|(trial, known)| {
-            let running = known.running.as_ref()?;
-            let is_its = running.worker.starts_with(&own) && !self.folder.is_alive(&running.worker);
-            is_its.then_some((trial, running.rung))
-        });
+    /// Notes that a trial took its process down, whoever has it by now. A worker that never had one failed
+    /// for another reason.
+    fn crashed(&mut self, worker: &str, status: &ExitStatus, words: &str) -> Result<()> {
         let told = words
             .lines()
             .rev()
@@ -204,14 +209,26 @@ impl<'a> Supervisor<'a> {
             Some(told) => format!("its process ended with: {told}"),
             None => format!("its process was ended from outside ({status}): out of memory?"),
         };
-        let Some((trial, rung)) = held else {
-            bail!("a worker could not begin: {why}");
+        let lock = self.folder.lock()?;
+        let log = lock.read()?;
+        let Some(&(trial, rung)) = log.claims.get(worker) else {
+            self.stillborn += 1;
+            if told.is_some() || self.stillborn >= MOST_STILLBORN {
+                bail!("a worker could not begin: {why}");
+            }
+            return Ok(());
         };
+        let running = log.trials[trial - 1].running.as_ref();
+        if running.is_none_or(|running| running.rung != rung) {
+            // It had ended its rung, or somebody else has done so since.
+            return Ok(());
+        }
         self.shown
             .note(&format!("warning: trial {trial}: {why}; it is tried again"));
         Ok(lock.append(&Event::Crash {
             trial,
             rung,
+            worker: worker.to_owned(),
             why,
             time: now(),
         })?)
@@ -220,7 +237,11 @@ impl<'a> Supervisor<'a> {
     fn start(&self) -> Result<Process> {
         let program = std::env::current_exe().context("weft cannot find itself")?;
         let mut command = Command::new(program);
-        command.arg("tune").arg(&self.folder.root).arg("--worker");
+        let token = token();
+        command
+            .arg("tune")
+            .arg(&self.folder.root)
+            .args(["--worker", &token]);
         command.arg("--device").arg(&self.study.config.train.device);
         if let Some(data) = &self.args.place.data {
             command.arg("--data").arg(data);
@@ -232,17 +253,24 @@ impl<'a> Supervisor<'a> {
             let threads = device::threads() / usize::from(self.args.jobs);
             command.env("RAYON_NUM_THREADS", threads.max(1).to_string());
         }
-        let name = format!("{}-{}.txt", std::process::id(), self.workers.len());
-        let words = self.folder.workers().join(name);
-        let file =
-            File::create(&words).with_context(|| format!("cannot create {}", words.display()))?;
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(file);
+            .stderr(Stdio::piped());
         die_with_parent(&mut command);
-        let child = command.spawn().context("a worker cannot be started")?;
-        Ok(Process { child, words })
+        let mut child = command.spawn().context("a worker cannot be started")?;
+        let words = child.stderr.take().map(|mut stderr| {
+            std::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                let _ = stderr.read_to_end(&mut bytes);
+                String::from_utf8_lossy(&bytes).trim().to_owned()
+            })
+        });
+        Ok(Process {
+            worker: worker_id(child.id(), &token),
+            child,
+            words,
+        })
     }
 
     /// Asks the workers to leave, and waits until they have saved what they have.
@@ -265,23 +293,10 @@ impl<'a> Supervisor<'a> {
 }
 
 impl Process {
-    /// What it said; the file is then not needed any more.
-    fn words(&self) -> String {
-        let mut text = String::new();
-        if let Ok(mut file) = File::open(&self.words) {
-            let _ = file.read_to_string(&mut text);
-        }
-        let _ = fs::remove_file(&self.words);
-        text
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let is_empty = fs::metadata(&self.words).is_ok_and(|file| file.len() == 0);
-        if is_empty {
-            let _ = fs::remove_file(&self.words);
-        }
+    /// What it said, once it has ended.
+    fn words(&mut self) -> String {
+        let words = self.words.take().and_then(|words| words.join().ok());
+        words.unwrap_or_default()
     }
 }
 

@@ -25,10 +25,11 @@ fn end(trial: usize, rung: usize, value: f64) -> Event {
     }
 }
 
-fn crash(trial: usize, rung: usize) -> Event {
+fn crash(trial: usize, rung: usize, worker: &str) -> Event {
     Event::Crash {
         trial,
         rung,
+        worker: worker.to_owned(),
         why: "its process was ended".to_owned(),
         time: String::new(),
     }
@@ -48,6 +49,7 @@ fn what_is_appended_is_read() {
         Event::Study {
             schema: STUDY_SCHEMA,
             weft: "0".to_owned(),
+            study_sha256: "def".to_owned(),
             data_sha256: "abc".to_owned(),
             time: "now".to_owned(),
         },
@@ -131,7 +133,7 @@ fn a_log_that_contradicts_itself_is_refused_with_its_line() {
         "{}",
         "{\"event\":\"party\"}",
         "[1]",
-        "{\"event\":\"study\",\"schema\":9,\"weft\":\"\",\"data_sha256\":\"\",\"time\":\"\"}",
+        "{\"event\":\"study\",\"schema\":9,\"weft\":\"\",\"study_sha256\":\"\",\"data_sha256\":\"\",\"time\":\"\"}",
     ] {
         let error = StudyLog::parse(path, &format!("{line}\n"))
             .unwrap_err()
@@ -158,17 +160,36 @@ fn a_trial_that_keeps_taking_its_process_down_fails() {
             },
         };
         log.apply(event).unwrap();
-        log.apply(crash(1, 0)).unwrap();
+        let worker = if attempt == 1 {
+            "a".to_owned()
+        } else {
+            attempt.to_string()
+        };
+        log.apply(crash(1, 0, &worker)).unwrap();
         assert_eq!(log.trials[0].failed.is_some(), attempt == MOST_CRASHES);
         assert_eq!(log.trials[0].running.is_none(), attempt == MOST_CRASHES);
     }
+}
+
+/// Another worker has taken it over: it is left to that one.
+#[test]
+fn a_crash_does_not_fail_a_trial_that_somebody_else_has() {
+    let mut log = StudyLog::default();
+    log.apply(start(1, 0, 1, "a")).unwrap();
+    for _ in 0..MOST_CRASHES {
+        log.apply(crash(1, 0, "before")).unwrap();
+    }
+    assert!(log.trials[0].failed.is_none() && log.trials[0].running.is_some());
+    assert_eq!(log.claims["a"], (1, 0));
+    log.apply(crash(1, 0, "a")).unwrap();
+    assert!(log.trials[0].failed.is_some());
 }
 
 #[test]
 fn a_worker_is_alive_until_it_is_dropped() {
     let (_place, folder) = study();
     let lock = folder.lock().unwrap();
-    let (one, two) = (lock.join().unwrap(), lock.join().unwrap());
+    let (one, two) = (lock.join(&token()).unwrap(), lock.join("two").unwrap());
     assert_ne!(one.id, two.id);
     assert!(folder.is_alive(&one.id) && folder.is_alive(&two.id));
     let gone = two.id.clone();
