@@ -49,8 +49,13 @@ pub(super) fn run(mut args: TuneArgs) -> Result<ExitCode> {
         None => StudyFolder::create(&folder, &study.to_toml()?)?,
     };
     let log = folder.read()?;
+    let before = Study::read(&folder.study(), &[])?;
+    refuse_changes(&before, &study, &folder)?;
     check_same(&study, &folder, &log, &experiment)?;
-    renew(&study, &folder)?;
+    let toml = study.to_toml()?;
+    if before.to_toml()? != toml {
+        records::write_text(&folder.study(), &toml)?;
+    }
     warn_of_torn(&log, &folder);
     match args.last {
         Some(on) => last::run(&study, &folder, &experiment, on, args.quiet),
@@ -95,9 +100,8 @@ fn prepare(study: &Study, args: &TuneArgs) -> Result<Experiment> {
     Ok(experiment)
 }
 
-/// Compares the study with that of its folder, and lets it replace it where it only asks for more.
-fn renew(study: &Study, folder: &StudyFolder) -> Result<()> {
-    let before = Study::read(&folder.study(), &[])?;
+/// A study may only ask for more than the one that its folder holds.
+fn refuse_changes(before: &Study, study: &Study, folder: &StudyFolder) -> Result<()> {
     let changes = before.changes(study)?;
     let less = study.search.trials < before.search.trials
         || study.search.iterations < before.search.iterations;
@@ -114,10 +118,6 @@ fn renew(study: &Study, folder: &StudyFolder) -> Result<()> {
             "{root} holds a study that differs from this one:{diff}\n\
              hint: undo that, or begin another study with --name"
         );
-    }
-    let toml = study.to_toml()?;
-    if before.to_toml()? != toml {
-        records::write_text(&folder.study(), &toml)?;
     }
     Ok(())
 }

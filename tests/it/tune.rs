@@ -6,6 +6,7 @@ use std::path::Path;
 
 use assert_cmd::Command;
 use weft::config::Loaded;
+use weft::data::idx;
 use weft::run::study::StudyFolder;
 
 use crate::devices;
@@ -405,4 +406,114 @@ fn a_study_that_was_changed_is_refused_and_one_that_asks_for_more_goes_on() {
     fs::write(&file, random.replace("trials = 2", "trials = 1")).unwrap();
     let error = refused(folder.path(), &["tiny.toml", "--device", "cpu"]);
     assert!(error.contains("fewer trials"), "{error}");
+}
+
+/// A set of the sample's shape with other content.
+fn other_images(folder: &Path) {
+    fs::create_dir(folder).unwrap();
+    for (name, n_images) in [("train", 200), ("t10k", 20)] {
+        let images = idx::Images {
+            n_images,
+            channels: 1,
+            height: 28,
+            width: 28,
+            pixels: (0..n_images * 784).map(|at| (at % 251) as u8).collect(),
+        };
+        let labels: Vec<u8> = (0..n_images).map(|image| (image % 10) as u8).collect();
+        let file = |kind: &str| folder.join(format!("{name}-{kind}-ubyte"));
+        fs::write(file("images-idx3"), idx::write_images(&images)).unwrap();
+        fs::write(file("labels-idx1"), idx::write_labels(&labels)).unwrap();
+    }
+}
+
+/// The study's own file, and the images, are what the log says.
+#[test]
+fn a_study_is_not_mixed_with_another_one() {
+    let folder = place(STUDY);
+    tune(
+        folder.path(),
+        &[
+            "tiny.toml",
+            "--device",
+            "cpu",
+            "--quiet",
+            "--budget",
+            "5epochs",
+        ],
+    );
+    let file = folder.path().join("runs/tiny/study.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("max = 32", "max = 64")).unwrap();
+    let error = refused(folder.path(), &["runs/tiny", "--device", "cpu"]);
+    assert!(
+        error.contains("study.toml: it was changed since the study began"),
+        "{error}"
+    );
+    fs::write(&file, &text).unwrap();
+    let error = refused(folder.path(), &["runs/tiny", "--name", "other"]);
+    assert!(
+        error.contains("--name is for a study that begins"),
+        "{error}"
+    );
+    // Other images, with which the final training would be another one.
+    let data = folder.path().join("data");
+    other_images(&data);
+    for more in [&[][..], &["--final"]] {
+        let args = ["runs/tiny", "--device", "cpu", "--set", "data.source=data"];
+        let error = refused(folder.path(), &[&args[..], more].concat());
+        assert!(error.contains("was begun with other images"), "{error}");
+    }
+    assert!(!folder.path().join("runs/tiny/final").exists());
+    tune(folder.path(), &["runs/tiny", "--device", "cpu", "--quiet"]);
+    assert_eq!(outcome(&folder.path().join("runs/tiny")).len(), 10);
+}
+
+/// What cannot be trained without a validation split does not use up the one final training.
+#[test]
+fn a_final_training_that_cannot_begin_is_not_the_final_one() {
+    let study = STUDY.replace(
+        "[train]",
+        "[schedule]\nkind = \"reduce_on_plateau\"\n[train]",
+    );
+    let folder = place(&study);
+    tune(folder.path(), &["tiny.toml", "--device", "cpu", "--quiet"]);
+    let error = refused(
+        folder.path(),
+        &["runs/tiny", "--device", "cpu", "--final=all"],
+    );
+    assert!(
+        error.contains("reduce_on_plateau") && error.contains("\nhint: "),
+        "{error}"
+    );
+    tune(
+        folder.path(),
+        &["runs/tiny", "--device", "cpu", "--quiet", "--final"],
+    );
+    let log = StudyFolder::open(&folder.path().join("runs/tiny"))
+        .unwrap()
+        .read()
+        .unwrap();
+    assert!(log.last.unwrap().tested.is_some());
+    // The result stays read, whatever becomes of its folder.
+    fs::remove_dir_all(folder.path().join("runs/tiny/final")).unwrap();
+    let error = refused(folder.path(), &["runs/tiny", "--device", "cpu", "--final"]);
+    assert!(error.contains("has read the test split"), "{error}");
+}
+
+#[test]
+fn a_search_without_a_result_is_an_error_at_its_end() {
+    let study = STUDY
+        .replace(
+            "{ min = 1e-4, max = 1e-2, scale = \"log\" }",
+            "{ choice = [1e30, 1e31] }",
+        )
+        .replace("kind = \"mlp\"", "kind = \"mlp\"\nbatch_norm = false");
+    let folder = place(&study.replace("[\"relu\", \"tanh\"]", "[\"relu\"]"));
+    let error = refused(folder.path(), &["tiny.toml", "--device", "cpu"]);
+    assert!(
+        error.contains("every trial failed") && error.contains("study.csv"),
+        "{error}"
+    );
+    let error = refused(folder.path(), &["tiny.toml", "--device", "cpu", "--final"]);
+    assert!(error.contains("every trial failed"), "{error}");
 }
