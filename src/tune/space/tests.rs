@@ -1,6 +1,7 @@
-use toml::Value;
+use toml::{Table, Value};
 
 use super::*;
+use crate::config::layers::{ConfigError, Layers};
 
 fn read_text(text: &str) -> Result<Vec<Dimension>, ConfigError> {
     let layers = Layers::parse("study.toml", text).unwrap();
