@@ -241,6 +241,9 @@ impl<'a> Shown<'a> {
             .filter(|trial| trial.running.is_some())
             .count();
         let mut text = format!("{done}/{planned} epochs  {running} running");
+        if let Some(rung) = self.open_rung(log) {
+            text += &format!("  {rung}");
+        }
         if let Some(best) = &self.best {
             text += &format!("  best {:.4} (trial {})", best.value, best.trial);
         }
@@ -251,6 +254,25 @@ impl<'a> Shown<'a> {
             text += &format!("  {} left", duration(left));
         }
         bar.set_message(text);
+    }
+
+    /// The first rung that lacks results: "bracket 0 rung 1: 2/4".
+    fn open_rung(&self, log: &StudyLog) -> Option<String> {
+        self.study.rungs(log).into_iter().find_map(|rung| {
+            let of_bracket = log
+                .trials
+                .iter()
+                .filter(|trial| trial.bracket == rung.bracket);
+            // One that failed takes no result any more.
+            let over =
+                of_bracket.filter(|trial| trial.rungs.len() > rung.rung || trial.failed.is_some());
+            let done = over.count().min(rung.n_trials);
+            let text = format!(
+                "bracket {} rung {}: {done}/{}",
+                rung.bracket, rung.rung, rung.n_trials
+            );
+            (done < rung.n_trials).then_some(text)
+        })
     }
 
     /// The rungs, the best trial, the files.
