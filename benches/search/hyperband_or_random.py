@@ -37,7 +37,8 @@ def main():
     for seed in args.seeds:
         for algorithm in ("hyperband", "random"):
             name = f"{algorithm}-{seed}"
-            events = search(args, name, {"algorithm": f'"{algorithm}"', "seed": seed, "trials": args.trials}, more)
+            settings = {"algorithm": f'"{algorithm}"', "seed": seed, "trials": args.trials}
+            events = search(args, name, settings, more)
             found[algorithm, seed] = progress(events)
             if algorithm == "random":
                 ends = [event for event in events if event["event"] in ("end", "fail")]
