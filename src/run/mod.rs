@@ -79,6 +79,16 @@ impl RunFolder {
         let missing = match fs::metadata(path) {
             Err(_) => "there is no such folder",
             Ok(metadata) if !metadata.is_dir() => "it is not a folder",
+            Ok(_) if study::StudyFolder::is_study(path) => {
+                let root = path.display();
+                return Err(RunError::NotARun {
+                    path: path.to_owned(),
+                    missing: "it is a study",
+                    hint: format!(
+                        "{root}/trials holds its runs, {root}/report.html its page; `weft tune {root}` goes on with it"
+                    ),
+                });
+            }
             Ok(_) if !is_run(path) => "it has no config.toml",
             Ok(_) => {
                 return Ok(Self {

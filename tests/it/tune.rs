@@ -450,6 +450,26 @@ fn a_study_is_not_mixed_with_another_one() {
         "{error}"
     );
     fs::write(&file, &text).unwrap();
+    for verb in ["resume", "report", "evaluate"] {
+        let done = weft(folder.path())
+            .args([verb, "runs/tiny"])
+            .assert()
+            .failure();
+        let error = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+        assert!(
+            error.contains("it is a study\nhint: runs/tiny/trials"),
+            "{error}"
+        );
+    }
+    let train = weft(folder.path())
+        .args(["train", "tiny.toml"])
+        .assert()
+        .failure();
+    let error = String::from_utf8_lossy(&train.get_output().stderr).into_owned();
+    assert!(
+        error.contains("`weft tune tiny.toml` searches it"),
+        "{error}"
+    );
     let error = refused(folder.path(), &["runs/tiny", "--name", "other"]);
     assert!(
         error.contains("--name is for a study that begins"),
