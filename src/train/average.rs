@@ -14,6 +14,8 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::Tensor;
 use burn::tensor::container::TensorContainer;
 
+use crate::kernels::average::{AverageSpec, average};
+
 /// The average of each float parameter and running statistic of a model, on its device.
 #[derive(Debug)]
 pub(super) struct Average {
@@ -44,7 +46,9 @@ impl Average {
     pub(super) fn update(&mut self, model: &impl Module) {
         self.n_updates += 1;
         model.visit(&mut Update {
-            rate: rate(self.decay, self.n_updates),
+            spec: AverageSpec {
+                rate: rate(self.decay, self.n_updates),
+            },
             tensors: &mut self.tensors,
         });
     }
@@ -72,16 +76,15 @@ impl ModuleVisitor for Take {
 }
 
 struct Update<'a> {
-    rate: f32,
+    spec: AverageSpec,
     tensors: &'a mut TensorContainer<ParamId>,
 }
 
 impl ModuleVisitor for Update<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(average) = self.tensors.remove::<Tensor<D>>(&param.id) {
-            let towards = param.val() - average.clone();
-            self.tensors
-                .register(param.id, average + towards * self.rate);
+        if let Some(old) = self.tensors.remove::<Tensor<D>>(&param.id) {
+            let new = average(old, param.val(), self.spec);
+            self.tensors.register(param.id, new);
         }
     }
 }
@@ -91,7 +94,7 @@ struct Fill<'a>(&'a TensorContainer<ParamId>);
 impl ModuleMapper for Fill<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         match self.0.get::<Tensor<D>>(&param.id) {
-            Some(average) => param.map(|_| average),
+            Some(tensor) => param.map(|_| tensor),
             None => param,
         }
     }
