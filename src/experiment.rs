@@ -31,7 +31,7 @@ use crate::run::RunFolder;
 use crate::run::checkpoints::{Checkpoint, sha256_hex};
 use crate::run::input::ModelInput;
 use crate::run::records::{self, Environment, Evaluation, Start, TrainState};
-use crate::train::checkpoint::Part;
+use crate::train::checkpoint::{is_averaged, weights_file};
 use crate::train::progress::Progress;
 use crate::train::step::Trainee;
 use crate::train::{
@@ -289,7 +289,7 @@ impl Experiment {
     }
 
     fn trained(&self, checkpoint: &Checkpoint) -> Result<Classifier> {
-        let bytes = checkpoint.file(Part::Model.file_name())?;
+        let bytes = checkpoint.file(weights_file(checkpoint))?;
         let trainee = self.untrained(&self.device.device).with_weights(bytes);
         let trainee = trainee.with_context(|| {
             format!(
@@ -323,6 +323,7 @@ impl Experiment {
             split: split.as_str().to_owned(),
             checkpoint_step: of.manifest.step,
             checkpoint_epoch: state.history.last().map_or(0, |row| row.epoch),
+            averaged: is_averaged(of),
             n_images: outcome.n_images,
             loss: outcome.loss,
             negative_log_likelihood: predictions.negative_log_likelihood(),

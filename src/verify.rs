@@ -11,6 +11,7 @@ use crate::run::RunFolder;
 use crate::run::checkpoints::{Checkpoint, Pointer, Store};
 use crate::run::input::ModelInput;
 use crate::run::records::{self, Environment, EpochRow, TrainState};
+use crate::train::checkpoint::{AVERAGE_FILE, is_averaged};
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,12 +186,19 @@ fn check_checkpoint(store: &Store, step: u64) -> Result<(Checkpoint, TrainState)
             ));
         }
     }
-    if config_of(&checkpoint)?.identity()? != manifest.config_sha256 {
+    let config = config_of(&checkpoint)?;
+    if config.identity()? != manifest.config_sha256 {
         return Err(anyhow!(
             "its config.toml is not the one that the manifest names"
         ));
     }
-    Ok((checkpoint, state))
+    match (config.train.averages(), is_averaged(&checkpoint)) {
+        (true, false) => Err(anyhow!(
+            "it has no {AVERAGE_FILE}, and train.ema_decay asks for it"
+        )),
+        (false, true) => Err(anyhow!("it has {AVERAGE_FILE}, and train.ema_decay is 0")),
+        _ => Ok((checkpoint, state)),
+    }
 }
 
 /// input.json: whole, and of the data that the checkpoints were trained on.

@@ -16,6 +16,7 @@ use crate::report::plots::Options;
 use crate::run::checkpoints::Store;
 use crate::run::{RunError, RunFolder, atomic};
 use crate::text::{first_line, thousands};
+use crate::train::checkpoint::is_averaged;
 use crate::train::progress::{Progress, Verbosity, loss_text};
 
 pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
@@ -83,8 +84,12 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
 
     let names = &experiment.splits.dataset.class_names;
     say(&format!(
-        "{} at step {step} on the {} split: {} images, {}\n",
+        "{} at step {step}{} on the {} split: {} images, {}\n",
         run.root.display(),
+        match is_averaged(&checkpoint) {
+            true => ", average of the weights,",
+            false => "",
+        },
         split.as_str(),
         thousands(outcome.n_images),
         experiment.splits.source().title()

@@ -13,6 +13,7 @@ use crate::experiment::LoadedModel;
 use crate::export::{Exported, Format, pytorch};
 use crate::run::{RunFolder, atomic, disk};
 use crate::text::thousands;
+use crate::train::checkpoint::is_averaged;
 
 pub(super) fn run(args: &ExportArgs) -> Result<ExitCode> {
     let format = match (args.format, args.print_loader) {
@@ -166,8 +167,13 @@ fn summary(
     };
     vec![
         format!(
-            "model    {} at step {}: {architecture}, {parameters} parameters",
-            model.name, model.step
+            "model    {} at step {}{}: {architecture}, {parameters} parameters",
+            model.name,
+            model.step,
+            match is_averaged(&loaded.checkpoint) {
+                true => ", average of the weights",
+                false => "",
+            }
         ),
         format!("input    images, {}", model.input_text()),
         format!("output   {outputs}"),

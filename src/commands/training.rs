@@ -84,9 +84,13 @@ impl Shown {
             count(SplitName::Test)
         ));
         self.say(&format!(
-            "model   {}, {} parameters",
+            "model   {}, {} parameters{}",
             config.model.summary(),
-            thousands(experiment.n_parameters() as u64)
+            thousands(experiment.n_parameters() as u64),
+            match config.train.averages() {
+                true => ", validated as the average of the weights",
+                false => "",
+            }
         ));
         self.say(&format!("run     {}\n", run.root.display()));
         if let Some(warning) = &experiment.splits.source().warning {
@@ -218,6 +222,9 @@ fn report(
         (Some(best), true) => line += &format!("best epoch {best}"),
         (Some(best), false) => line += &format!("last epoch {last} (best {best})"),
         (None, _) => line += &format!("last epoch {last}"),
+    }
+    if experiment.config.train.averages() {
+        line += ", average of the weights";
     }
     shown.say(&format!("{line}\n"));
 

@@ -197,8 +197,8 @@ impl Experiment {
             return Ok(());
         };
         let totals = Totals::of(&layers);
-        // The weights, their gradients, and what the optimizer keeps of each.
-        let copies = 2 + self.config.optimizer.n_averages();
+        // The weights, their gradients, and what is kept of each.
+        let copies = 2 + self.n_averages();
         let resident = n_images + self.n_images(SplitName::Validation);
         let fixed = totals
             .parameters
@@ -217,8 +217,8 @@ impl Experiment {
         let Some(free) = disk::free_bytes(folder) else {
             return Ok(()); // the first checkpoint will tell
         };
-        // Weights, the optimizer's averages of them, and some text.
-        let numbers = self.n_parameters() as u64 * (1 + self.config.optimizer.n_averages());
+        // Weights, averages, and some text.
+        let numbers = self.n_parameters() as u64 * (1 + self.n_averages());
         let needed = 2 * (4 * numbers + 32 * 1024);
         if free < needed {
             bail!(
@@ -228,6 +228,12 @@ impl Experiment {
             );
         }
         Ok(())
+    }
+
+    /// Running averages that are kept for each weight: the optimizer's, and that of the weights.
+    fn n_averages(&self) -> u64 {
+        let config = &self.config;
+        config.optimizer.n_averages() + u64::from(config.train.averages())
     }
 
     fn bytes_of_images(&self, n_images: usize) -> u64 {

@@ -13,7 +13,7 @@ use crate::run::checkpoints::{Checkpoint, Store};
 use crate::run::input::ModelInput;
 use crate::run::records::{RecordError, TrainState};
 use crate::text::first_line;
-use crate::train::checkpoint::Part;
+use crate::train::checkpoint::weights_file;
 use crate::train::step::Trainee;
 
 /// The model of a run, and how it is fed.
@@ -63,7 +63,7 @@ impl LoadedModel {
         };
         config.model.validate(input).with_context(does_not_fit)?;
         let classifier = config.model.init(input, config.seed, &device.device);
-        let bytes = checkpoint.file(Part::Model.file_name())?;
+        let bytes = checkpoint.file(weights_file(&checkpoint))?;
         let trainee = Trainee::new(classifier, 0.0, 0.0)
             .with_weights(bytes)
             .with_context(does_not_fit)?;

@@ -17,7 +17,7 @@ use crate::data::Statistics;
 use crate::model::InputShape;
 use crate::run::checkpoints::Checkpoint;
 use crate::run::input::{Background, ModelInput};
-use crate::train::checkpoint::Part;
+use crate::train::checkpoint::weights_file;
 use layers::Layer;
 
 /// A file format.
@@ -68,10 +68,11 @@ impl Exported {
         about: &ModelInput,
         checkpoint: &Checkpoint,
     ) -> Result<Self> {
-        let bytes = checkpoint.file(Part::Model.file_name())?;
+        let file = weights_file(checkpoint);
+        let bytes = checkpoint.file(file)?;
         let step = checkpoint.manifest.step;
         Self::at_step(config, about, bytes, step).with_context(|| {
-            let file = checkpoint.folder.join(Part::Model.file_name());
+            let file = checkpoint.folder.join(file);
             format!("{} does not fit its config", file.display())
         })
     }

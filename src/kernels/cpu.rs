@@ -9,6 +9,7 @@ use weft_cpu::memory::written;
 use weft_cpu::simd::Instructions;
 
 use super::adam::AdamSpec;
+use super::average::AverageSpec;
 use super::cross_entropy::CrossEntropySpec;
 use super::{
     DropoutSpec, GatherSpec, Kernels, conv_block, cross_entropy, dense, dropout_mask, gather_batch,
@@ -215,6 +216,14 @@ macro_rules! kernels_on_host {
             ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
                 adam::<Self>(&parameter, &grad, [first, second], &spec)
             }
+
+            fn average(
+                average: FloatTensor<Self>,
+                value: FloatTensor<Self>,
+                spec: AverageSpec,
+            ) -> FloatTensor<Self> {
+                update::<Self>(average, &value, spec)
+            }
         }
     };
 }
@@ -420,4 +429,17 @@ fn adam<B: Host>(
     };
     let tensor = |values| B::float_tensor(values, shape.clone());
     (tensor(updated), tensor(first), tensor(second))
+}
+
+fn update<B: Host>(
+    average: FloatTensor<B>,
+    value: &FloatTensor<B>,
+    spec: AverageSpec,
+) -> FloatTensor<B> {
+    let shape = average.shape().to_vec();
+    let mut average = B::into_f32(average);
+    B::with_f32(value, |value| {
+        weft_cpu::average::update(Instructions::best(), spec.rate, value, &mut average);
+    });
+    B::float_tensor(average, shape)
 }

@@ -10,6 +10,7 @@
 )]
 
 pub mod adam;
+pub mod average;
 pub mod conv_block;
 mod cpu;
 pub mod cross_entropy;
@@ -27,6 +28,7 @@ use burn::tensor::{DType, Device, Int, Tensor};
 pub use weft_cpu::random;
 
 use adam::AdamSpec;
+use average::AverageSpec;
 use cross_entropy::CrossEntropySpec;
 #[doc(hidden)]
 pub use cube::Machine;
@@ -125,6 +127,14 @@ pub trait Kernels: Backend {
         second: FloatTensor<Self>,
         spec: AdamSpec,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// See [`average()`](average::average).
+    #[fusion(meta = average::output)]
+    fn average(
+        average: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        spec: AverageSpec,
+    ) -> FloatTensor<Self>;
 }
 
 /// Gathers, augments and normalises one batch: `[batch, channel, height, width]` f32.
@@ -268,6 +278,15 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         );
         let constant = <Self as AutodiffBackend>::from_inner;
         (constant(parameter), constant(first), constant(second))
+    }
+
+    fn average(
+        average: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        spec: AverageSpec,
+    ) -> FloatTensor<Self> {
+        let [average, value] = [average, value].map(<Self as AutodiffBackend>::inner);
+        <Self as AutodiffBackend>::from_inner(B::average(average, value, spec))
     }
 }
 

@@ -214,6 +214,9 @@ pub struct Evaluation {
     pub split: String,
     pub checkpoint_step: u64,
     pub checkpoint_epoch: u64,
+    /// Whether the model is the average of the weights (`train.ema_decay`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub averaged: bool,
     pub n_images: u64,
     /// Mean cross-entropy in nats as the device computed it, in f32.
     #[serde(with = "exact")]

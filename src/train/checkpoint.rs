@@ -16,6 +16,7 @@ use burn_pack::{DType, Reader, Tensor, Writer};
 use serde::{Deserialize, Serialize};
 
 use super::step::Trainee;
+use crate::run;
 
 /// The `[checkpoint]` section.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,6 +67,10 @@ impl Part {
         }
     }
 }
+
+/// The average of the weights in a checkpoint folder, where one is kept: a model file like that of
+/// [`Part::Model`].
+pub const AVERAGE_FILE: &str = "average.bpk";
 
 /// The state of the epoch loop in a checkpoint folder.
 pub const STATE_FILE: &str = "state.json";
@@ -162,6 +167,20 @@ impl<R: Checkpoint> Checkpointer<R> for PartCheckpointer {
 pub fn model_file(model: Trainee) -> Result<Vec<u8>, PartError> {
     let record = model.into_record().checkpoint_into_bytes();
     in_order(record.map_err(|error| PartError::Record(error.to_string()))?)
+}
+
+/// The file of a checkpoint that has the model: the average of the weights where there is one. The other
+/// weights are for going on with the training.
+pub fn weights_file(checkpoint: &run::checkpoints::Checkpoint) -> &'static str {
+    match is_averaged(checkpoint) {
+        true => AVERAGE_FILE,
+        false => Part::Model.file_name(),
+    }
+}
+
+/// Whether the model of a checkpoint is the average of its weights.
+pub fn is_averaged(checkpoint: &run::checkpoints::Checkpoint) -> bool {
+    checkpoint.files.contains_key(AVERAGE_FILE)
 }
 
 /// The same record with its tensors by name: burn writes an optimizer's in the order of a hash map,

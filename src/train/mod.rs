@@ -1,6 +1,7 @@
 //! Training: assembles burn-train's `SupervisedTraining` from our parts.
 
 mod adam;
+mod average;
 pub mod checkpoint;
 mod dashboard;
 pub mod early_stopping;
@@ -16,6 +17,7 @@ mod strategy;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
+use burn::module::Module;
 use burn::tensor::Device;
 use burn::train::renderer::MetricsRenderer;
 use burn::train::{Interrupter, SupervisedTraining, TrainingStrategy};
@@ -26,7 +28,8 @@ use crate::data::loader::{Cursor, Order, ResidentLoader, ResidentSplit};
 use crate::run::RunFolder;
 use crate::run::checkpoints::Checkpoint;
 use crate::run::records::TrainState;
-use checkpoint::{Part, PartCheckpointer, Slot, WhenAsked};
+use average::Average;
+use checkpoint::{AVERAGE_FILE, Part, PartCheckpointer, Slot, WhenAsked};
 use dashboard::Dashboard;
 use metrics::RunningMetric;
 use progress::Progress;
@@ -49,6 +52,9 @@ pub struct TrainConfig {
     pub label_smoothing: f64,
     /// Largest joint L2 norm of all gradients; 0 does not clip.
     pub clip_norm: f64,
+    /// Decay of the exponential moving average of the weights, which then validates and is the result;
+    /// in [0, 1), 0 keeps none.
+    pub ema_decay: f64,
     /// `"auto"`, `"gpu"`, `"gpu:INDEX"`, `"gpu:NAME-PART"`, `"cpu"` or `"ndarray"`.
     pub device: String,
     /// What happens when the loss or a weight is NaN or infinite.
@@ -73,6 +79,13 @@ pub const ROLLBACK_FACTOR: f64 = 0.25;
 /// Most rollbacks of a run.
 pub const MAX_ROLLBACKS: usize = 3;
 
+impl TrainConfig {
+    /// Whether the average of the weights is the model.
+    pub fn averages(&self) -> bool {
+        self.ema_decay > 0.0
+    }
+}
+
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
@@ -81,6 +94,7 @@ impl Default for TrainConfig {
             evaluation_batch_size: 250,
             label_smoothing: 0.0,
             clip_norm: 0.0,
+            ema_decay: 0.0,
             device: "auto".to_owned(),
             on_divergence: OnDivergence::default(),
         }
@@ -158,6 +172,7 @@ impl Training<'_> {
     /// Trains, from the start or from a checkpoint, until it ends.
     pub fn run(self) -> Result<(Ended, TrainState)> {
         let config = self.config;
+        let average = self.average()?;
         let (cursor, slot, factor) = (Cursor::default(), Slot::default(), RateFactor::default());
         let train = steps::loader(config, self.data.train, &cursor);
         let validation = ResidentLoader::new(
@@ -196,6 +211,7 @@ impl Training<'_> {
             progress: self.progress.clone(),
             stop: self.stop,
             device: self.device,
+            average: Mutex::new(average),
             state: Mutex::new(state),
             ended: Mutex::new(None),
         });
@@ -241,6 +257,27 @@ impl Training<'_> {
             (_, Some(error)) => bail!("{error}"),
             (None, None) => None.context("the training ended without a result"),
         }
+    }
+
+    /// The average to go on with, if one is kept: the untrained model, or that of the checkpoint.
+    fn average(&self) -> Result<Option<Average>> {
+        let train = &self.config.train;
+        if !train.averages() {
+            return Ok(None);
+        }
+        let mut average = self.model.valid();
+        if let Some(checkpoint) = &self.resume {
+            let bytes = checkpoint.file(AVERAGE_FILE)?;
+            average = average.with_weights(bytes).with_context(|| {
+                let file = checkpoint.folder.join(AVERAGE_FILE);
+                format!("{} does not fit the run's config", file.display())
+            })?;
+        }
+        Ok(Some(Average::new(
+            train.ema_decay,
+            self.state.step,
+            &average,
+        )))
     }
 }
 

@@ -11,6 +11,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use burn::train::Learner;
 
+use super::average::Average;
 use super::metrics::{ReadError, Sums, mean_loss};
 use super::schedule::{RateFactor, Schedule};
 use super::step::Trainee;
@@ -51,12 +52,26 @@ pub(super) fn learner(
     Learner::new(model, optimizer, ModuleLrScheduler::new(schedule))
 }
 
-/// One step: forward, loss, backward, update, sums. Nothing is read back.
-pub(super) fn advance(learner: &mut Learner<Trainee>, batch: Batch, sums: &mut Sums) {
+/// One step: forward, loss, backward, update, average, sums. Nothing is read back.
+pub(super) fn advance(
+    learner: &mut Learner<Trainee>,
+    average: Option<&mut Average>,
+    batch: Batch,
+    sums: &mut Sums,
+) {
     let step = learner.train_step(batch);
     learner.lr_step();
     learner.optimizer_step(step.grads);
+    take_in(learner, average);
     step.item.add_to(sums);
+}
+
+/// Brings the average up to date after an optimizer step.
+fn take_in(learner: &Learner<Trainee>, average: Option<&mut Average>) {
+    if let Some(average) = average {
+        // `valid()` also brings the running statistics of batch norms up to date.
+        average.update(&learner.model().valid());
+    }
 }
 
 /// The same in parts, each of which is timed until the device is done with it: seconds of forward,
@@ -64,6 +79,7 @@ pub(super) fn advance(learner: &mut Learner<Trainee>, batch: Batch, sums: &mut S
 /// and a GPU fuses nothing across the parts.
 fn advance_in_phases(
     learner: &mut Learner<Trainee>,
+    average: Option<&mut Average>,
     batch: Batch,
     sums: &mut Sums,
     clock: &mut Clock,
@@ -79,6 +95,7 @@ fn advance_in_phases(
     let summing = clock.lap()?;
     learner.lr_step();
     learner.optimizer_step(grads);
+    take_in(learner, average);
     let optimizer = clock.lap()?;
     of_step.add_to(sums);
     Ok([forward, backward, optimizer, summing + clock.lap()?])
@@ -140,6 +157,7 @@ impl StepData {
 pub struct Steps<'a> {
     data: &'a StepData,
     learner: Learner<Trainee>,
+    average: Option<Average>,
     batches: Box<dyn DataLoaderIterator<Batch> + 'a>,
     epoch: u64,
     /// Steps taken.
@@ -159,11 +177,14 @@ impl<'a> Steps<'a> {
         model: Trainee,
         device: &Device,
     ) -> Self {
+        let decay = config.train.ema_decay;
+        let average = (decay > 0.0).then(|| Average::new(decay, 0, &model.valid()));
         let mut learner = learner(config, model, data.n_batches, RateFactor::default());
         learner.fork(&device.clone().autodiff());
         Self {
             data,
             learner,
+            average,
             batches: data.epoch(1),
             epoch: 1,
             n_done: 0,
@@ -175,7 +196,8 @@ impl<'a> Steps<'a> {
     /// Takes the next step.
     fn advance(&mut self) -> Result<()> {
         let batch = self.next_batch()?;
-        advance(&mut self.learner, batch, &mut self.sums);
+        let average = self.average.as_mut();
+        advance(&mut self.learner, average, batch, &mut self.sums);
         self.n_done += 1;
         Ok(())
     }
@@ -225,7 +247,8 @@ impl<'a> Steps<'a> {
         let mut clock = Clock::start(&self.device)?;
         let batch = self.next_batch()?;
         let data = clock.lap()?;
-        let rest = advance_in_phases(&mut self.learner, batch, &mut self.sums, &mut clock)?;
+        let (learner, average) = (&mut self.learner, self.average.as_mut());
+        let rest = advance_in_phases(learner, average, batch, &mut self.sums, &mut clock)?;
         self.n_done += 1;
         failure::check()?;
         let [forward, backward, optimizer, metrics] = rest;
@@ -236,6 +259,12 @@ impl<'a> Steps<'a> {
     /// The model as it is now, for the forward pass alone.
     pub fn inference_model(&self) -> Trainee {
         self.learner.model().valid()
+    }
+
+    /// The same with the average of the weights, if one is kept.
+    pub fn averaged_model(&self) -> Option<Trainee> {
+        let average = self.average.as_ref()?;
+        Some(average.model(self.inference_model()))
     }
 
     /// Waits until the device has done all it was given.

@@ -13,7 +13,8 @@ use burn::train::{
     TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
 };
 
-use super::checkpoint::{CONFIG_FILE, PartError, STATE_FILE, Slot};
+use super::average::Average;
+use super::checkpoint::{AVERAGE_FILE, CONFIG_FILE, PartError, STATE_FILE, Slot, model_file};
 use super::early_stopping::{EarlyStoppingConfig, observe_plateau};
 use super::metrics::{ReadError, StepOutput, Sums, accuracy, images, mean_loss};
 use super::progress::Progress;
@@ -46,6 +47,8 @@ pub(super) struct EpochLoop {
     pub(super) progress: Progress,
     pub(super) stop: StopFlag,
     pub(super) device: Device,
+    /// In: the average of the weights to go on with, if one is kept.
+    pub(super) average: Mutex<Option<Average>>,
     /// In: where to start. Out: where it ended.
     pub(super) state: Mutex<TrainState>,
     pub(super) ended: Mutex<Option<Result<Ended>>>,
@@ -64,11 +67,20 @@ impl SupervisedLearningStrategy<Trainee> for EpochLoop {
         _starting_epoch: usize,
     ) -> (Trainee, SupervisedTrainingEventProcessor<Trainee>) {
         learner.fork(&self.device.clone().autodiff());
-        let unpoison = PoisonError::into_inner;
-        let state = self.state.lock().unwrap_or_else(unpoison).clone();
+        let state = self
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let average = self
+            .average
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let mut pass = Pass {
             settings: self,
             learner,
+            average,
             train,
             valid,
             processor: components.event_processor,
@@ -96,6 +108,7 @@ impl SupervisedLearningStrategy<Trainee> for EpochLoop {
 struct Pass<'a> {
     settings: &'a EpochLoop,
     learner: Learner<Trainee>,
+    average: Option<Average>,
     train: TrainLoader<Trainee>,
     valid: ValidLoader<Trainee>,
     processor: SupervisedTrainingEventProcessor<Trainee>,
@@ -176,7 +189,7 @@ impl Pass<'_> {
             }
             let Some(batch) = batches.next() else { break };
             let batch = batch.context("the next batch")?;
-            steps::advance(&mut self.learner, batch, &mut sums);
+            steps::advance(&mut self.learner, self.average.as_mut(), batch, &mut sums);
             self.state.batch += 1;
             self.state.step += 1;
             if reported.elapsed() >= REPORT_EVERY {
@@ -230,6 +243,17 @@ impl Pass<'_> {
         self.train_event(LearnerEvent::ProcessedItem(item))
     }
 
+    /// What validates and is the result: the average of the weights where one is kept.
+    fn model(&self) -> Trainee {
+        // burn's running states (batch norm) hold the last update back until somebody asks for the
+        // validation model.
+        let model = burn::module::Module::valid(&self.learner.model());
+        match &self.average {
+            Some(average) => average.model(model),
+            None => model,
+        }
+    }
+
     /// Sums over the validation split; zeros where there is none.
     fn validate(&mut self) -> Result<EpochTotals> {
         let total = self.valid.num_items();
@@ -243,7 +267,7 @@ impl Pass<'_> {
             epoch_number: epoch,
             total_items: total,
         })?;
-        let model = burn::module::Module::valid(&self.learner.model());
+        let model = self.model();
         let valid = self.valid.clone();
         let mut batches = valid.iter();
         for batch in &mut *batches {
@@ -316,14 +340,7 @@ impl Pass<'_> {
         }
         self.count_seconds();
         let started = Instant::now();
-        // burn's running states (batch norm) hold the last update back from a record until somebody
-        // asks for the validation model.
-        let _ = burn::module::Module::valid(&self.learner.model());
-        let Some(checkpointer) = &mut self.checkpointer else {
-            bail!("this training has no checkpointer");
-        };
-        checkpointer.checkpoint(&self.learner, step as usize, &self.event_store);
-        let parts = self.settings.slot.take();
+        let parts = self.parts();
         failure::check()?;
         let parts = parts.map_err(|error| match error.downcast_ref() {
             Some(PartError::NotFinite(tensor)) => {
@@ -362,6 +379,22 @@ impl Pass<'_> {
         self.clock = Instant::now();
         self.state.checkpoint_seconds += started.elapsed().as_secs_f64();
         Ok(())
+    }
+
+    /// The tensors of a checkpoint, as files.
+    fn parts(&mut self) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        // Before the record of the weights: see `model`.
+        let model = self.model();
+        let Some(checkpointer) = &mut self.checkpointer else {
+            bail!("this training has no checkpointer");
+        };
+        checkpointer.checkpoint(&self.learner, self.state.step as usize, &self.event_store);
+        let mut parts = self.settings.slot.take()?;
+        if self.average.is_some() {
+            let bytes = model_file(model).map_err(|error| Error::from(error).context(AVERAGE_FILE));
+            parts.push((AVERAGE_FILE, bytes?));
+        }
+        Ok(parts)
     }
 
     /// Brings the state's clock up to date.

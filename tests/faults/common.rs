@@ -113,7 +113,14 @@ pub(crate) const SMALL: [&str; 11] = [
 
 /// A run `runs/small` of two epochs in `folder`, with a checkpoint after each.
 pub(crate) fn small_run(folder: &Path) -> PathBuf {
-    let args = ["--name", "small", "--set", "train.epochs=2"];
+    let args = [
+        "--name",
+        "small",
+        "--set",
+        "train.epochs=2",
+        "--set",
+        "train.ema_decay=0.9",
+    ];
     run(folder, &[&SMALL[..], &args].concat()).success();
     folder.join("runs/small")
 }

@@ -13,8 +13,9 @@ use weft::run::checkpoints::{CheckpointError, Manifest, Store, sha256_hex};
 
 use crate::common::{assert_orderly, cases, copy_folder, run, say, small_run};
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "manifest.json",
+    "average.bpk",
     "model.bpk",
     "optimizer.bpk",
     "scheduler.bpk",

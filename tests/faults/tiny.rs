@@ -1,6 +1,6 @@
 //! A run that is over in a twentieth of a second and has everything that a resume could get wrong:
-//! dropout, augmentation, batch norm, a schedule, clipping, a smaller last batch, checkpoints within
-//! epochs. What it ends with is compared, but for the clock, with what an undisturbed one ends with.
+//! dropout, augmentation, batch norm, a schedule, clipping, an average of the weights, a smaller last
+//! batch, checkpoints within epochs. What it ends with is compared, but for the clock, with what an undisturbed one ends with.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,6 +44,7 @@ warmup_epochs = 0.5
 epochs = 3
 batch_size = 20
 clip_norm = 1.0
+ema_decay = 0.9
 label_smoothing = 0.1
 device = \"cpu\"
 [early_stopping]

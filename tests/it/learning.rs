@@ -22,6 +22,8 @@ use crate::devices;
 
 /// An experiment on the embedded sample or on a folder, from TOML.
 pub(crate) fn experiment(toml: &str, device: &str, data: Option<&Path>) -> Experiment {
+    // This configures burn's runtimes, which must come before any device is used in this process.
+    devices::gpu_choice();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.toml");
     std::fs::write(&path, toml).unwrap();

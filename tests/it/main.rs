@@ -5,6 +5,7 @@
     reason = "a test that cannot set up its case should fail there"
 )]
 
+mod average;
 mod bench;
 mod cli;
 mod configs;

@@ -102,6 +102,7 @@ fn evaluation(predictions: &Predictions, names: &[String]) -> Evaluation {
         split: "test".to_owned(),
         checkpoint_step: 30,
         checkpoint_epoch: 3,
+        averaged: false,
         n_images: confusion.n_images(),
         loss: predictions.negative_log_likelihood(),
         negative_log_likelihood: predictions.negative_log_likelihood(),

@@ -12,7 +12,8 @@ use weft::train::{Ended, StopFlag};
 use crate::devices;
 use crate::learning::{experiment, handful, quiet};
 
-/// Dropout, augmentation, batch norm, a schedule, clipping, a last batch that is smaller.
+/// Dropout, augmentation, batch norm, a schedule, clipping, an average of the weights, a last batch that
+/// is smaller.
 const TOML: &str = "
 seed = 5
 [data]
@@ -44,6 +45,7 @@ warmup_epochs = 0.5
 epochs = 3
 batch_size = 150
 clip_norm = 1.0
+ema_decay = 0.95
 label_smoothing = 0.1
 [early_stopping]
 patience = 2
@@ -119,7 +121,7 @@ fn resumes_exactly(device: &str) {
         "a run that learns nothing proves little: {learned}"
     );
     let expected = files(&whole);
-    assert_eq!(expected.len(), 3, "model, optimizer, scheduler");
+    assert_eq!(expected.len(), 4, "average, model, optimizer, scheduler");
     for stops in [
         vec![STEPS_PER_EPOCH, 2 * STEPS_PER_EPOCH], // after each epoch
         vec![5, 6, STEPS_PER_EPOCH + 1],            // in the middle of epochs
@@ -229,6 +231,7 @@ fn the_plateau_schedule_is_resumed() {
             "kind = \"sgd\"\nlearning_rate = 2.0",
         )
         .replace("clip_norm = 1.0", "clip_norm = 5.0")
+        .replace("ema_decay = 0.95", "ema_decay = 0.0")
         .replace("epochs = 3", "epochs = 5")
         .replace("patience = 2", "patience = 0");
     let make = || experiment(&toml, "cpu", None);

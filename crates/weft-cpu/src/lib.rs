@@ -6,6 +6,7 @@
 //! machine with the same vector instructions.
 
 pub mod adam;
+pub mod average;
 pub mod conv_block;
 pub mod dense;
 pub mod dropout_mask;

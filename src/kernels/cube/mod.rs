@@ -1,6 +1,7 @@
 //! Launching the WGSL shaders through CubeCL.
 
 mod adam;
+mod average;
 mod conv_block;
 mod cross_entropy;
 mod dense;
@@ -25,6 +26,7 @@ use burn_wgpu::CubeDim;
 pub use machine::Machine;
 
 use super::adam::AdamSpec;
+use super::average::AverageSpec;
 use super::conv_block::{Activation, Spec};
 use super::cross_entropy::CrossEntropySpec;
 use super::{DropoutSpec, GatherSpec, Kernels};
@@ -199,6 +201,14 @@ impl Kernels for CubeBackend {
         spec: AdamSpec,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         adam::adam(parameter, grad, [first, second], &spec)
+    }
+
+    fn average(
+        average: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        spec: AverageSpec,
+    ) -> FloatTensor<Self> {
+        average::average(average, value, &spec)
     }
 }
 

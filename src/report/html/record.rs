@@ -80,8 +80,15 @@ pub(super) fn curves(run: &Run) -> String {
         chart("learning_rate", "Learning rate", &learning_rate),
         chart("seconds", "Seconds per epoch", &seconds),
     ];
+    let note = match run.config.train.averages() {
+        true => {
+            "<p class=\"note\">Validation is of the average of the weights; training is of the weights \
+             of each step.</p>\n"
+        }
+        false => "",
+    };
     format!(
-        "<div class=\"charts\">\n{}</div>\n{}",
+        "<div class=\"charts\">\n{}</div>\n{note}{}",
         charts.concat(),
         epochs(run)
     )

@@ -34,6 +34,9 @@ pub(super) fn headline(run: &Run) -> String {
         };
         let accuracy = percent(evaluation.accuracy, 2);
         let mut notes = vec![format!("after epoch {}", evaluation.checkpoint_epoch)];
+        if evaluation.averaged {
+            notes.push("average of the weights".to_owned());
+        }
         notes.extend(seed.map(|_| beside(|model| percent(model.accuracy, 2))));
         cards.push(card("Test accuracy", &accuracy, &notes.join("; "), "first"));
         let of_seed = beside(|model| fixed(model.loss, 4));

@@ -1,9 +1,10 @@
-//! The loss and Adam: the shaders against the CPU twins, gradients against burn's operations and
-//! differences in f64.
+//! The loss, Adam and the average: the shaders against the CPU twins, gradients against burn's operations
+//! and differences in f64.
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use weft::kernels::adam::{AdamSpec, adam};
+use weft::kernels::average::{AverageSpec, average};
 use weft::kernels::cross_entropy::{self, CrossEntropySpec, cross_entropy};
 use weft::kernels::random;
 use weft_cpu::simd::Instructions;
@@ -198,6 +199,36 @@ fn adam_is_the_twin_on_every_device_in_place_or_not() {
                 // What somebody else has is not changed.
                 for (before, (parameter, _)) in kept {
                     assert_eq!(before, values(parameter));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_average_is_the_twin_on_every_device_in_place_or_not() {
+    for shape in [[1, 1], [3, 67], [300, 257]] {
+        let n = shape[0] * shape[1];
+        let values_of: Vec<_> = (2..5).map(|key| numbers(key, n, 1.0)).collect();
+        let mut want = numbers(1, n, 1.0);
+        for value in &values_of {
+            weft_cpu::average::update(Instructions::best(), 0.3, value, &mut want);
+        }
+        for device in devices::all("an_average_is_the_twin_on_every_device_in_place_or_not") {
+            for keep in [false, true] {
+                let on = |values: &[f32]| tensor(values, shape, &device);
+                let mut got = on(&numbers(1, n, 1.0));
+                let mut kept = Vec::new();
+                for value in &values_of {
+                    if keep {
+                        kept.push((values(got.clone()), got.clone()));
+                    }
+                    got = average(got, on(value), AverageSpec { rate: 0.3 });
+                }
+                assert_close("average", &values(got), &want, 1e-6);
+                // What somebody else has is not changed.
+                for (before, tensor) in kept {
+                    assert_eq!(before, values(tensor));
                 }
             }
         }
