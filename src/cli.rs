@@ -37,7 +37,7 @@ pub enum Command {
     Resume(ResumeArgs),
     /// Search hyper-parameters: Hyperband, successive halving, random search
     ///
-    /// A study is a TOML file with an experiment and a [search] section; configs/tune/ has examples. It
+    /// A study is a TOML file with an experiment and a `[search]` section; configs/tune/ has examples. It
     /// is kept in runs/NAME: killed at any moment and started again it goes on. The test split is not
     /// read, until --final asks for the best config's result. docs/tune.md explains it.
     Tune(TuneArgs),
