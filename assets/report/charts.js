@@ -73,6 +73,22 @@ function path(xs, ys) {
   return text;
 }
 
+// Where a key leads from stop `now` of 0 to `last`, or null for another key.
+function moved(key, now, last) {
+  const far = Math.max(1, Math.round(last / 10));
+  const moves = {
+    ArrowLeft: now - 1,
+    ArrowDown: now - 1,
+    ArrowRight: now + 1,
+    ArrowUp: now + 1,
+    PageDown: now - far,
+    PageUp: now + far,
+    Home: 0,
+    End: last,
+  };
+  return key in moves ? Math.max(0, Math.min(last, moves[key])) : null;
+}
+
 // The layer that reads a chart. `stops` gives x of each; `tell` gives what the tip shows and the words
 // for a screen reader; `mark` draws, or clears without an index.
 class Reader {
@@ -122,21 +138,11 @@ class Reader {
   key(event) {
     const last = this.chart.stops().length - 1;
     const now = this.at ?? this.chart.start();
-    const far = Math.max(1, Math.round(last / 10));
-    const moves = {
-      ArrowLeft: now - 1,
-      ArrowDown: now - 1,
-      ArrowRight: now + 1,
-      ArrowUp: now + 1,
-      PageDown: now - far,
-      PageUp: now + far,
-      Home: 0,
-      End: last,
-    };
     if (event.key === 'Escape') this.leave();
-    if (!(event.key in moves)) return;
+    const next = moved(event.key, now, last);
+    if (next === null) return;
     event.preventDefault();
-    this.go(Math.max(0, Math.min(last, moves[event.key])));
+    this.go(next);
   }
 
   go(index) {

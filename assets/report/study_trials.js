@@ -232,22 +232,12 @@ class TrialChart {
   key(event) {
     const last = this.order().length - 1;
     const now = this.at ?? this.start();
-    const far = Math.max(1, Math.round(last / 10));
-    const moves = {
-      ArrowLeft: now - 1,
-      ArrowDown: now - 1,
-      ArrowRight: now + 1,
-      ArrowUp: now + 1,
-      PageDown: now - far,
-      PageUp: now + far,
-      Home: 0,
-      End: last,
-    };
     if (event.key === 'Escape') this.leave();
     const chooses = event.key === 'Enter' || event.key === ' ';
-    if (!chooses && !(event.key in moves)) return;
+    const next = chooses ? now : moved(event.key, now, last);
+    if (next === null) return;
     event.preventDefault();
-    this.go(Math.max(0, Math.min(last, chooses ? now : moves[event.key])));
+    this.go(Math.max(0, Math.min(last, next)));
     if (chooses && focused.hovered) focused.choose(focused.hovered);
   }
 

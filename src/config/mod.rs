@@ -403,7 +403,14 @@ impl ExperimentConfig {
 }
 
 fn differences(from: &ExperimentConfig, to: &ExperimentConfig) -> Result<Vec<Change>> {
-    let (from, to) = (from.values()?, to.values()?);
+    Ok(changed(&from.values()?, &to.values()?))
+}
+
+/// The keys whose values differ, of values by their dotted keys.
+pub(crate) fn changed(
+    from: &BTreeMap<String, String>,
+    to: &BTreeMap<String, String>,
+) -> Vec<Change> {
     let keys: BTreeSet<&String> = from.keys().chain(to.keys()).collect();
     let differing = keys.into_iter().filter(|&key| from.get(key) != to.get(key));
     let change = |key: &String| Change {
@@ -411,7 +418,7 @@ fn differences(from: &ExperimentConfig, to: &ExperimentConfig) -> Result<Vec<Cha
         from: from.get(key).cloned(),
         to: to.get(key).cloned(),
     };
-    Ok(differing.map(change).collect())
+    differing.map(change).collect()
 }
 
 /// Every value of a config by its dotted key, as TOML.
@@ -422,6 +429,7 @@ pub(crate) fn flattened(config: &impl Serialize) -> Result<BTreeMap<String, Stri
     Ok(values)
 }
 
+/// The values below `value`, whose own key is `key`.
 fn flatten(value: &toml::Value, key: String, into: &mut BTreeMap<String, String>) {
     match value {
         toml::Value::Table(table) => {

@@ -15,7 +15,7 @@ pub mod space;
 pub mod turn;
 pub mod worker;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::config::layers::{ConfigError, Layers};
-use crate::config::{ExperimentConfig, Loaded, flattened};
+use crate::config::{ExperimentConfig, Loaded, changed, flattened};
 use crate::model::InputShape;
 use crate::run::checkpoints::sha256_hex;
 use crate::run::records::Change;
@@ -230,15 +230,7 @@ impl Study {
 
     /// What differs from another study so that they cannot be one.
     pub fn changes(&self, other: &Self) -> Result<Vec<Change>> {
-        let (from, to) = (self.fixed()?, other.fixed()?);
-        let keys: BTreeSet<&String> = from.keys().chain(to.keys()).collect();
-        let differing = keys.into_iter().filter(|&key| from.get(key) != to.get(key));
-        let change = |key: &String| Change {
-            key: key.clone(),
-            from: from.get(key).cloned(),
-            to: to.get(key).cloned(),
-        };
-        Ok(differing.map(change).collect())
+        Ok(changed(&self.fixed()?, &other.fixed()?))
     }
 
     /// SHA-256 of what makes it this study.

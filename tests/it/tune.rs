@@ -239,7 +239,7 @@ fn a_trial_that_diverges_is_an_outcome() {
     assert!(csv.contains("at step"), "{csv}");
 }
 
-/// A network that the memory cannot hold, and one whose pools leave nothing of the image.
+/// A kernel that is larger than what the pool leaves of the image.
 #[test]
 fn a_trial_that_cannot_be_trained_is_an_outcome() {
     let study = "name = \"tiny\"

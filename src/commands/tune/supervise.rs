@@ -16,7 +16,7 @@ use super::{BUDGET_SPENT, STOPPED, TOLD};
 use crate::cli::TuneArgs;
 use crate::device;
 use crate::experiment::Experiment;
-use crate::run::study::{Event, StudyFolder, now, token, worker_id};
+use crate::run::study::{Event, MOST_CRASHES, StudyFolder, now, token, worker_id};
 use crate::train::StopFlag;
 use crate::tune::Study;
 use crate::tune::result::Circumstances;
@@ -219,12 +219,16 @@ impl<'a> Supervisor<'a> {
             return Ok(());
         };
         let running = log.trials[trial - 1].running.as_ref();
-        if running.is_none_or(|running| running.rung != rung) {
+        let Some(running) = running.filter(|running| running.rung == rung) else {
             // It had ended its rung, or somebody else has done so since.
             return Ok(());
-        }
+        };
+        let then = match running.worker == worker && running.crashes + 1 >= MOST_CRASHES {
+            true => "that was once too often",
+            false => "it is tried again",
+        };
         self.shown
-            .note(&format!("warning: trial {trial}: {why}; it is tried again"));
+            .note(&format!("warning: trial {trial}: {why}; {then}"));
         Ok(lock.append(&Event::Crash {
             trial,
             rung,
