@@ -100,6 +100,7 @@ fn blocks(batch: usize) -> Vec<(&'static str, Spec)> {
         out_channels: 32,
         kernel: 3,
         padding: 0,
+        stride: 1,
         pool: 2,
         activation: Activation::Relu,
         dropout: None,

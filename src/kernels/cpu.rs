@@ -12,7 +12,8 @@ use super::adam::AdamSpec;
 use super::average::AverageSpec;
 use super::cross_entropy::CrossEntropySpec;
 use super::{
-    DropoutSpec, GatherSpec, Kernels, conv_block, cross_entropy, dense, dropout_mask, gather_batch,
+    DropoutSpec, GatherSpec, Kernels, batch_norm, conv_block, cross_entropy, dense, dropout_mask,
+    gather_batch,
 };
 
 /// How a CPU backend's tensors lend their memory and are made of it.
@@ -190,6 +191,60 @@ macro_rules! kernels_on_host {
                 layer_grad::<Self>([&inputs, &weight, &outputs, &grad], &spec)
             }
 
+            fn batch_statistics(
+                x: FloatTensor<Self>,
+                channels: usize,
+            ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+                let [mean, variance] = Self::with_f32(&x, |x| {
+                    weft_cpu::batch_norm::statistics(Instructions::best(), channels, x)
+                });
+                (
+                    Self::float_tensor(mean, [channels]),
+                    Self::float_tensor(variance, [channels]),
+                )
+            }
+
+            fn normalize(
+                x: FloatTensor<Self>,
+                mean: FloatTensor<Self>,
+                variance: FloatTensor<Self>,
+                gamma: FloatTensor<Self>,
+                beta: FloatTensor<Self>,
+                spec: batch_norm::Spec,
+            ) -> FloatTensor<Self> {
+                let y = with_norm::<Self, _>([&mean, &variance, &gamma, &beta], |layer| {
+                    Self::with_f32(&x, |x| {
+                        weft_cpu::batch_norm::forward(Instructions::best(), &spec, layer, x)
+                    })
+                });
+                Self::float_tensor(y, x.shape().to_vec())
+            }
+
+            fn normalize_grad(
+                x: FloatTensor<Self>,
+                mean: FloatTensor<Self>,
+                variance: FloatTensor<Self>,
+                gamma: FloatTensor<Self>,
+                beta: FloatTensor<Self>,
+                grad: FloatTensor<Self>,
+                spec: batch_norm::Spec,
+            ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+                let set = Instructions::best();
+                let [x_grad, gamma, beta] =
+                    with_norm::<Self, _>([&mean, &variance, &gamma, &beta], |layer| {
+                        Self::with_f32(&x, |x| {
+                            Self::with_f32(&grad, |grad| {
+                                weft_cpu::batch_norm::gradient(set, &spec, layer, x, grad)
+                            })
+                        })
+                    });
+                (
+                    Self::float_tensor(x_grad, x.shape().to_vec()),
+                    Self::float_tensor(gamma, [spec.channels]),
+                    Self::float_tensor(beta, [spec.channels]),
+                )
+            }
+
             fn cross_entropy(
                 logits: FloatTensor<Self>,
                 labels: IntTensor<Self>,
@@ -322,6 +377,26 @@ fn block_input_grad<B: Host>(
         })
     };
     B::float_tensor(images_grad, conv_block::images_shape(spec))
+}
+
+fn with_norm<B: Host, R>(
+    [mean, variance, gamma, beta]: [&FloatTensor<B>; 4],
+    f: impl FnOnce(weft_cpu::batch_norm::Layer) -> R,
+) -> R {
+    B::with_f32(mean, |mean| {
+        B::with_f32(variance, |variance| {
+            B::with_f32(gamma, |gamma| {
+                B::with_f32(beta, |beta| {
+                    f(weft_cpu::batch_norm::Layer {
+                        mean,
+                        variance,
+                        gamma,
+                        beta,
+                    })
+                })
+            })
+        })
+    })
 }
 
 fn layer<B: Host>(

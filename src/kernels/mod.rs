@@ -11,6 +11,7 @@
 
 pub mod adam;
 pub mod average;
+pub mod batch_norm;
 pub mod conv_block;
 mod cpu;
 pub mod cross_entropy;
@@ -98,6 +99,36 @@ pub trait Kernels: Backend {
         outputs: FloatTensor<Self>,
         grad: FloatTensor<Self>,
         spec: dense::Spec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// See [`batch_norm::statistics`]. The number of channels is that of the last axis.
+    #[fusion(meta = batch_norm::statistics_output)]
+    fn batch_statistics(
+        x: FloatTensor<Self>,
+        channels: usize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// See [`batch_norm()`](batch_norm::batch_norm).
+    #[fusion(meta = batch_norm::output)]
+    fn normalize(
+        x: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        spec: batch_norm::Spec,
+    ) -> FloatTensor<Self>;
+
+    /// The gradients of `x`, of its shape, of gamma and of beta, `[channel]`.
+    #[fusion(meta = batch_norm::grad_output)]
+    fn normalize_grad(
+        x: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        spec: batch_norm::Spec,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// See [`cross_entropy()`](cross_entropy::cross_entropy). Gives the mean of the losses, their sum, and
@@ -240,6 +271,43 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         );
         let constant = <Self as AutodiffBackend>::from_inner;
         (constant(inputs), constant(weight), constant(bias))
+    }
+
+    fn batch_statistics(
+        x: FloatTensor<Self>,
+        channels: usize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let x = <Self as AutodiffBackend>::inner(x);
+        let (mean, variance) = B::batch_statistics(x, channels);
+        let constant = <Self as AutodiffBackend>::from_inner;
+        (constant(mean), constant(variance))
+    }
+
+    fn normalize(
+        x: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        spec: batch_norm::Spec,
+    ) -> FloatTensor<Self> {
+        batch_norm::with_gradient::<B, C>([x, mean, variance, gamma, beta], spec)
+    }
+
+    fn normalize_grad(
+        x: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        spec: batch_norm::Spec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let [x, mean, variance, gamma, beta, grad] =
+            [x, mean, variance, gamma, beta, grad].map(<Self as AutodiffBackend>::inner);
+        let (x, gamma, beta) = B::normalize_grad(x, mean, variance, gamma, beta, grad, spec);
+        let constant = <Self as AutodiffBackend>::from_inner;
+        (constant(x), constant(gamma), constant(beta))
     }
 
     fn cross_entropy(

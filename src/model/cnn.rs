@@ -410,6 +410,7 @@ impl Block {
                 PaddingConfig2d::Same => Padding::Same.zeros(kernel),
                 _ => 0,
             },
+            stride: 1,
             pool: self.pool,
             activation,
             dropout: dropout_spec(self.dropout, index, mode).map(conv_block::dropout_of),

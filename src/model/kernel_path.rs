@@ -78,6 +78,7 @@ fn burns_layers(model: &ModelConfig, input: InputShape, batch: usize, on_cpu: bo
                     out_channels: block.filters,
                     kernel: block.kernel,
                     padding: Padding::zeros(block.padding, block.kernel),
+                    stride: 1,
                     pool: block.pool,
                     activation: block
                         .activation

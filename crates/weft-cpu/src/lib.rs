@@ -7,6 +7,7 @@
 
 pub mod adam;
 pub mod average;
+pub mod batch_norm;
 pub mod conv_block;
 pub mod dense;
 pub mod dropout_mask;

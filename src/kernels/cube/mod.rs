@@ -2,6 +2,7 @@
 
 mod adam;
 mod average;
+mod batch_norm;
 mod conv_block;
 mod cross_entropy;
 mod dense;
@@ -48,6 +49,11 @@ pub(super) fn does_block(spec: &Spec) -> bool {
 /// Whether the shaders can do a fully connected layer.
 pub(super) fn does_layer(spec: &super::dense::Spec) -> bool {
     dense::fits(spec)
+}
+
+/// Whether the shaders can do a batch norm.
+pub(super) fn does_norm(rows: usize, channels: usize) -> bool {
+    batch_norm::fits(rows, channels)
 }
 
 /// As the shaders number the activations.
@@ -174,6 +180,36 @@ impl Kernels for CubeBackend {
         spec: super::dense::Spec,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         dense::gradient(inputs, weight, outputs, grad, &spec)
+    }
+
+    fn batch_statistics(
+        x: FloatTensor<Self>,
+        channels: usize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        batch_norm::statistics(x, channels)
+    }
+
+    fn normalize(
+        x: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        spec: super::batch_norm::Spec,
+    ) -> FloatTensor<Self> {
+        batch_norm::forward(x, [mean, variance, gamma, beta], &spec)
+    }
+
+    fn normalize_grad(
+        x: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        spec: super::batch_norm::Spec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        batch_norm::gradient(x, [mean, variance, gamma, beta], grad, &spec)
     }
 
     fn cross_entropy(

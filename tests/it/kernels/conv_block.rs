@@ -23,6 +23,7 @@ fn spec() -> Spec {
         out_channels: 8,
         kernel: 3,
         padding: 0,
+        stride: 1,
         pool: 2,
         activation: Activation::Relu,
         dropout: None,

@@ -72,10 +72,12 @@ unsafe fn images<S: Simd>(task: &Task, output: &mut [f32], route: &mut [u8]) {
         for pooled_row in 0..spec.out_height() {
             for block_index in 0..blocks {
                 let weight = &task.weight[block_index * weight_block..][..weight_block];
+                let narrow = spec.out_channels - block_index * block <= S::LANES;
                 for y in 0..spec.pool {
-                    let from = &image[(pooled_row * spec.pool + y) * padded.row..];
+                    let row = (pooled_row * spec.pool + y) * spec.stride;
+                    let from = &image[row * padded.row..];
                     let to = &mut rows[y * columns * block..][..columns * block];
-                    unsafe { conv_row::<S>(spec, padded.row, from, weight, to) };
+                    unsafe { conv_row::<S>(spec, padded.row, narrow, from, weight, to) };
                 }
                 let at = At {
                     image: task.first + index,
@@ -88,9 +90,17 @@ unsafe fn images<S: Simd>(task: &Task, output: &mut [f32], route: &mut [u8]) {
     }
 }
 
-/// One row of the convolution: `to` is `[column, lane]`, two vectors of filters for each column.
+/// One row of the convolution: `to` is `[column, lane]`, two vectors of filters for each column, of which
+/// the second is left alone if `narrow`.
 #[inline(always)]
-unsafe fn conv_row<S: Simd>(spec: &Spec, row: usize, from: &[f32], weight: &[f32], to: &mut [f32]) {
+pub(super) unsafe fn conv_row<S: Simd>(
+    spec: &Spec,
+    row: usize,
+    narrow: bool,
+    from: &[f32],
+    weight: &[f32],
+    to: &mut [f32],
+) {
     let columns = to.len() / (2 * S::LANES);
     // Accumulators, two of them for each column, stay in registers: AVX-512 has 32, AVX2 16.
     let most = if S::LANES == 16 { 14 } else { 6 };
@@ -99,55 +109,62 @@ unsafe fn conv_row<S: Simd>(spec: &Spec, row: usize, from: &[f32], weight: &[f32
     for index in 0..tiles {
         // The last tile overlaps the one before rather than being narrower.
         let x = (index * tile).min(columns - tile);
-        let from = &from[x * spec.in_channels..];
+        let from = &from[x * spec.stride * spec.in_channels..];
         let to = &mut to[x * 2 * S::LANES..];
         macro_rules! widths {
-            ($($width:literal)*) => {
+            ($vectors:literal: $($width:literal)*) => {
                 match tile {
-                    $($width => unsafe { conv_tile::<S, $width>(spec, row, from, weight, to) },)*
+                    $($width => unsafe {
+                        conv_tile::<S, $width, $vectors>(spec, row, from, weight, to)
+                    },)*
                     _ => unreachable!("a tile has at most 14 columns"),
                 }
             };
         }
-        if S::LANES == 16 {
-            widths!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
-        } else {
-            widths!(1 2 3 4 5 6);
+        match (S::LANES, narrow) {
+            (16, false) => widths!(2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            (16, true) => widths!(1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            (_, false) => widths!(2: 1 2 3 4 5 6),
+            (_, true) => widths!(1: 1 2 3 4 5 6),
         }
     }
 }
 
 #[inline(always)]
-unsafe fn conv_tile<S: Simd, const P: usize>(
+unsafe fn conv_tile<S: Simd, const P: usize, const V: usize>(
     spec: &Spec,
     row: usize,
     from: &[f32],
     weight: &[f32],
     to: &mut [f32],
 ) {
-    let (channels, run) = (spec.in_channels, spec.kernel * spec.in_channels);
-    assert!(from.len() >= (spec.kernel - 1) * row + (P - 1) * channels + run);
+    let (step, run) = (
+        spec.stride * spec.in_channels,
+        spec.kernel * spec.in_channels,
+    );
+    assert!(from.len() >= (spec.kernel - 1) * row + (P - 1) * step + run);
     assert!(weight.len() == spec.kernel * run * 2 * S::LANES && to.len() >= P * 2 * S::LANES);
-    // SAFETY: the lengths are as asserted.
+    // SAFETY: the lengths are as asserted, and V is 1 or 2.
     unsafe {
-        let mut sums = [[S::splat(0.0); 2]; P];
+        let mut sums = [[S::splat(0.0); V]; P];
         let mut weight = weight.as_ptr();
         for y in 0..spec.kernel {
             let from = from.as_ptr().add(y * row);
             for tap in 0..run {
-                let (first, second) = (S::load(weight), S::load(weight.add(S::LANES)));
+                let vectors: [S::V; V] = std::array::from_fn(|v| S::load(weight.add(v * S::LANES)));
                 weight = weight.add(2 * S::LANES);
                 for (p, sums) in sums.iter_mut().enumerate() {
-                    let pixel = S::splat(*from.add(p * channels + tap));
-                    sums[0] = S::fma(pixel, first, sums[0]);
-                    sums[1] = S::fma(pixel, second, sums[1]);
+                    let pixel = S::splat(*from.add(p * step + tap));
+                    for (sum, &vector) in sums.iter_mut().zip(&vectors) {
+                        *sum = S::fma(pixel, vector, *sum);
+                    }
                 }
             }
         }
         for (p, sums) in sums.iter().enumerate() {
-            let to = to.as_mut_ptr().add(p * 2 * S::LANES);
-            S::store(to, sums[0]);
-            S::store(to.add(S::LANES), sums[1]);
+            for (v, &sum) in sums.iter().enumerate() {
+                S::store(to.as_mut_ptr().add((p * 2 + v) * S::LANES), sum);
+            }
         }
     }
 }

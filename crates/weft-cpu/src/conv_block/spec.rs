@@ -24,6 +24,8 @@ pub struct Spec {
     pub kernel: usize,
     /// Zeros on each side of an image.
     pub padding: usize,
+    /// Pixels from one position of the kernel to the next, on both axes.
+    pub stride: usize,
     /// Side and stride of the max pool; 1 is none. At most 15.
     pub pool: usize,
     /// The nonlinearity.
@@ -37,20 +39,32 @@ pub struct Spec {
 impl Spec {
     /// Whether the kernels can do it: something is left after convolution and pool, and a route is a byte.
     pub fn is_valid(&self) -> bool {
-        let fits =
-            |side: usize| (side + 2 * self.padding + 1).saturating_sub(self.kernel) >= self.pool;
-        let positive = [self.in_channels, self.out_channels, self.kernel, self.pool];
+        let positive = [
+            self.in_channels,
+            self.out_channels,
+            self.kernel,
+            self.stride,
+            self.pool,
+        ];
+        let fits = |side: usize| {
+            side + 2 * self.padding >= self.kernel && self.positions(side) >= self.pool
+        };
         positive.iter().all(|&n| n > 0) && self.pool <= 15 && fits(self.height) && fits(self.width)
+    }
+
+    /// Positions of the kernel along a side of the image.
+    fn positions(&self, side: usize) -> usize {
+        (side + 2 * self.padding - self.kernel) / self.stride + 1
     }
 
     /// Rows after the pool.
     pub fn out_height(&self) -> usize {
-        (self.height + 2 * self.padding + 1 - self.kernel) / self.pool
+        self.positions(self.height) / self.pool
     }
 
     /// Columns after the pool.
     pub fn out_width(&self) -> usize {
-        (self.width + 2 * self.padding + 1 - self.kernel) / self.pool
+        self.positions(self.width) / self.pool
     }
 
     /// Pool windows of an image.

@@ -23,8 +23,9 @@ pub fn weight_grad(
     grad: &[f32],
 ) -> (Vec<f32>, Vec<f32>) {
     let runs = Runs::of(spec, instructions.lanes());
-    // Short runs would leave most of a vector empty.
-    let by_filter = runs.used < 2 * instructions.lanes() && runs.used < 24;
+    // Short runs would leave most of a vector empty; without a pool every position has a gradient.
+    let short = runs.used < 2 * instructions.lanes() && runs.used < 24;
+    let by_filter = short || spec.pool == 1;
     let lanes = by_filter.then(|| instructions.lanes());
     let n_parts = spec.batch.div_ceil(IMAGES);
     let mut parts: Vec<Part> = (0..n_parts)
@@ -171,7 +172,7 @@ fn offsets(spec: &Spec, row: usize) -> Vec<u32> {
         for place in 0..spec.pool * spec.pool {
             let y = y * spec.pool + place / spec.pool;
             let x = x * spec.pool + place % spec.pool;
-            offsets.push((y * row + x * spec.in_channels) as u32);
+            offsets.push((spec.stride * (y * row + x * spec.in_channels)) as u32);
         }
     }
     offsets
@@ -231,29 +232,57 @@ unsafe fn add_group<S: Simd, const G: usize>(
     }
 }
 
-/// With vectors over the filters: the routed gradients of a row of windows are spread over the rows of
-/// the convolution that they came from, and each tap sums over all positions.
+/// Numbers of some images and their gradients that are walked through once for each group of taps: they
+/// stay in the second cache.
+const CACHED: usize = 128 * 1024;
+
+/// With vectors over the filters: the routed gradients of some images are spread over the positions that
+/// they came from, and each tap sums over all of these.
 #[inline(always)]
 unsafe fn by_filter<S: Simd>(task: &Task, part: &mut Part) {
     let spec = task.spec;
     let padded = Padded::of(spec);
-    let mut image = padded.zeros();
     let mut routed = Routed::default();
     let filters = spec.out_channels.next_multiple_of(S::LANES);
+    let rows = spec.out_height() * spec.pool;
     let columns = spec.out_width() * spec.pool;
-    let mut spread = vec![0f32; spec.pool * columns * filters];
-    for (index, from) in task.images.chunks_exact(spec.image_len()).enumerate() {
-        padded.fill(spec, from, &mut image);
-        routed.fill(spec, task.first + index, task.output, task.route, task.grad);
-        part.add_bias(&routed);
-        for row in 0..spec.out_height() {
-            spread_row(spec, row, &routed, filters, &mut spread);
-            for y in 0..spec.pool {
-                let grads = &spread[y * columns * filters..][..columns * filters];
-                let pixels = &image[(row * spec.pool + y) * padded.row..];
-                unsafe { add_taps::<S>(task, padded.row, grads, pixels, &mut part.weight) };
+    let mut image = padded.zeros();
+    let at = Walk {
+        images: (CACHED / (image.len() + rows * columns * filters)).clamp(1, IMAGES),
+        rows,
+        columns,
+        filters,
+        image: image.len(),
+        row: padded.row,
+        stride: spec.stride,
+        channels: spec.in_channels,
+    };
+    let mut spread = vec![0f32; at.images * rows * columns * filters];
+    let mut images = vec![0f32; at.images * at.image];
+    let some = task.images.chunks(at.images * spec.image_len());
+    for (group, some) in some.enumerate() {
+        let count = some.len() / spec.image_len();
+        for (index, from) in some.chunks_exact(spec.image_len()).enumerate() {
+            padded.fill(spec, from, &mut image);
+            images[index * at.image..][..at.image].copy_from_slice(&image);
+            let of_batch = task.first + group * at.images + index;
+            routed.fill(spec, of_batch, task.output, task.route, task.grad);
+            part.add_bias(&routed);
+            let len = rows * columns * filters;
+            let spread = &mut spread[index * len..][..len];
+            for (row, spread) in spread
+                .chunks_exact_mut(spec.pool * columns * filters)
+                .enumerate()
+            {
+                spread_row(spec, row, &routed, filters, spread);
             }
         }
+        let at = Walk {
+            images: count,
+            ..at
+        };
+        let run = (spec.kernel, task.runs.used);
+        unsafe { add_taps::<S>(&at, run, &spread, &images, &mut part.weight) };
     }
 }
 
@@ -279,91 +308,126 @@ fn spread_row(spec: &Spec, row: usize, routed: &Routed, filters: usize, spread: 
     }
 }
 
-/// `sums`: `[tap, filter]`
+/// The positions of some images, and where their numbers are.
+#[derive(Clone, Copy)]
+struct Walk {
+    images: usize,
+    /// Positions of the kernel on an image.
+    rows: usize,
+    columns: usize,
+    /// Gradients of a position.
+    filters: usize,
+    /// Numbers of a padded image.
+    image: usize,
+    /// Numbers of its row.
+    row: usize,
+    stride: usize,
+    channels: usize,
+}
+
+/// * `run`: rows of the kernel, and taps of a row
+/// * `grads`: `[image, row, column, filter]`
+/// * `sums`: `[tap, filter]`
 #[inline(always)]
 unsafe fn add_taps<S: Simd>(
-    task: &Task,
-    row: usize,
+    at: &Walk,
+    run: (usize, usize),
     grads: &[f32],
     pixels: &[f32],
     sums: &mut [f32],
 ) {
-    let (spec, used) = (task.spec, task.runs.used);
-    let filters = spec.out_channels.next_multiple_of(S::LANES);
-    let columns = grads.len() / filters;
-    assert!(pixels.len() >= (spec.kernel - 1) * row + (columns - 1) * spec.in_channels + used);
-    assert!(sums.len() == spec.kernel * used * filters);
-    let at = Taps {
-        columns,
-        filters,
-        channels: spec.in_channels,
-        row,
-    };
-    for filter in (0..filters).step_by(S::LANES) {
+    let (kernel, used) = run;
+    let last = (at.images - 1) * at.image
+        + ((at.rows - 1) * at.stride + kernel - 1) * at.row
+        + (at.columns - 1) * at.stride * at.channels
+        + used;
+    assert!(last <= pixels.len());
+    assert!(grads.len() >= at.images * at.rows * at.columns * at.filters);
+    assert!(sums.len() == kernel * used * at.filters);
+    // Accumulators stay in registers: AVX-512 has 32, AVX2 16.
+    let most = if S::LANES == 16 { 12 } else { 6 };
+    let mut filter = 0;
+    while filter < at.filters {
+        let wide = at.filters - filter >= 2 * S::LANES;
         // SAFETY: the lengths are as asserted.
         unsafe {
             let grads = grads.as_ptr().add(filter);
             let mut tap = 0;
             // All nine taps of a 3x3 kernel over one channel at once: each gradient is read once.
-            if spec.kernel == 3 && used == 3 {
+            if kernel == 3 && used == 3 && !wide {
                 let sums = sums.as_mut_ptr().add(filter);
-                add_tap_rows::<S, 3, 3>(&at, grads, pixels.as_ptr(), sums);
+                add_tap_rows::<S, 3, 3, 1>(at, grads, pixels.as_ptr(), sums);
                 tap = 9;
             }
-            while tap < spec.kernel * used {
+            while tap < kernel * used {
                 let (y, x) = (tap / used, tap % used);
-                let group = (used - x).min(10);
-                let pixels = pixels.as_ptr().add(y * row + x);
-                let sums = sums.as_mut_ptr().add(tap * filters + filter);
+                let group = (used - x).min(most);
+                let pixels = pixels.as_ptr().add(y * at.row + x);
+                let sums = sums.as_mut_ptr().add(tap * at.filters + filter);
                 macro_rules! widths {
-                    ($($width:literal)*) => {
+                    ($vectors:literal: $($width:literal)*) => {
                         match group {
-                            $($width => add_tap_rows::<S, 1, $width>(&at, grads, pixels, sums),)*
-                            _ => unreachable!("a group has at most 10 taps"),
+                            $($width => add_tap_rows::<S, 1, $width, $vectors>(
+                                at, grads, pixels, sums,
+                            ),)*
+                            _ => unreachable!("a group has at most 12 taps"),
                         }
                     };
                 }
-                widths!(1 2 3 4 5 6 7 8 9 10);
+                match (S::LANES, wide) {
+                    (16, true) => widths!(2: 1 2 3 4 5 6 7 8 9 10 11 12),
+                    (16, false) => widths!(1: 1 2 3 4 5 6 7 8 9 10 11 12),
+                    (_, true) => widths!(2: 1 2 3 4 5 6),
+                    (_, false) => widths!(1: 1 2 3 4 5 6),
+                }
                 tap += group;
             }
         }
+        filter += S::LANES << usize::from(wide);
     }
 }
 
-struct Taps {
-    columns: usize,
-    filters: usize,
-    channels: usize,
-    row: usize,
-}
-
 #[inline(always)]
-unsafe fn add_tap_rows<S: Simd, const Y: usize, const G: usize>(
-    at: &Taps,
+unsafe fn add_tap_rows<S: Simd, const Y: usize, const G: usize, const V: usize>(
+    at: &Walk,
     grads: *const f32,
     pixels: *const f32,
     to: *mut f32,
 ) {
     unsafe {
-        let mut sums = [[S::splat(0.0); G]; Y];
+        let mut sums = [[[S::splat(0.0); V]; G]; Y];
+        let place = |y, g, v| (y * G + g) * at.filters + v * S::LANES;
         for (y, sums) in sums.iter_mut().enumerate() {
-            for (g, sum) in sums.iter_mut().enumerate() {
-                *sum = S::load(to.add((y * G + g) * at.filters));
-            }
-        }
-        for column in 0..at.columns {
-            let grad = S::load(grads.add(column * at.filters));
-            let pixels = pixels.add(column * at.channels);
-            for (y, sums) in sums.iter_mut().enumerate() {
-                for (g, sum) in sums.iter_mut().enumerate() {
-                    let pixel = S::splat(*pixels.add(y * at.row + g));
-                    *sum = S::fma(pixel, grad, *sum);
+            for (g, sums) in sums.iter_mut().enumerate() {
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    *sum = S::load(to.add(place(y, g, v)));
                 }
             }
         }
+        let step = at.stride * at.channels;
+        let mut grads = grads;
+        for row in 0..at.images * at.rows {
+            let (image, row) = (row / at.rows, row % at.rows);
+            let mut pixels = pixels.add(image * at.image + row * at.stride * at.row);
+            for _ in 0..at.columns {
+                let grad: [S::V; V] = std::array::from_fn(|v| S::load(grads.add(v * S::LANES)));
+                for (y, sums) in sums.iter_mut().enumerate() {
+                    for (g, sums) in sums.iter_mut().enumerate() {
+                        let pixel = S::splat(*pixels.add(y * at.row + g));
+                        for (sum, &grad) in sums.iter_mut().zip(&grad) {
+                            *sum = S::fma(pixel, grad, *sum);
+                        }
+                    }
+                }
+                grads = grads.add(at.filters);
+                pixels = pixels.add(step);
+            }
+        }
         for (y, sums) in sums.iter().enumerate() {
-            for (g, sum) in sums.iter().enumerate() {
-                S::store(to.add((y * G + g) * at.filters), *sum);
+            for (g, sums) in sums.iter().enumerate() {
+                for (v, &sum) in sums.iter().enumerate() {
+                    S::store(to.add(place(y, g, v)), sum);
+                }
             }
         }
     }

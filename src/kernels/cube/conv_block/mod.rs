@@ -31,7 +31,12 @@ const MOST_INVOCATIONS: usize = 256;
 /// Whether the shaders can do a block on any WebGPU device. Refused are kernels over 7 x 7 and pools over
 /// 4 x 4, whose registers would not suffice, and sizes that no index or loop can count.
 pub(super) fn fits(spec: &Spec) -> bool {
-    if !(spec.is_valid() && spec.batch > 0 && spec.kernel <= 7 && spec.pool <= 4) {
+    if !(spec.is_valid()
+        && spec.batch > 0
+        && spec.kernel <= 7
+        && spec.pool <= 4
+        && spec.stride == 1)
+    {
         return false;
     }
     let numbers = [spec.image_len(), spec.output_len(), spec.windows()]
