@@ -340,6 +340,13 @@ fn shown(value: f64) -> String {
     }
 }
 
+/// Keys that came later, as they are where they change nothing: checkpoints of before keep their identity.
+const LATER_AND_OFF: [&str; 3] = [
+    "ema_decay = 0.0",
+    "head = \"flatten\"",
+    "pool_first = false",
+];
+
 impl ExperimentConfig {
     /// The whole config as TOML, every key given.
     pub fn to_toml(&self) -> Result<String> {
@@ -348,8 +355,10 @@ impl ExperimentConfig {
 
     /// SHA-256 of what fixes the weights: see `fixed`.
     pub fn identity(&self) -> Result<String> {
-        // A key that came later is left out where it is off: checkpoints of before keep their identity.
-        let text = self.fixed().to_toml()?.replace("\nema_decay = 0.0\n", "\n");
+        let mut text = self.fixed().to_toml()?;
+        for line in LATER_AND_OFF {
+            text = text.replace(&format!("\n{line}\n"), "\n");
+        }
         Ok(sha256_hex(text.as_bytes()))
     }
 

@@ -103,6 +103,7 @@ pub(crate) fn layers(
             record.prefix = "classifier.Cnn";
             layers.cnn(config, n_channels, &mut record)?;
         }
+        ModelConfig::Resnet(_) => todo!(),
     }
     layers.push("output", record.linear("output")?);
     match record.tensors.pop_first() {

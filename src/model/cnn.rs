@@ -3,16 +3,13 @@
 
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
-use burn::nn::{BatchNorm, Linear, PaddingConfig2d};
-use burn::tensor::module::max_pool2d;
-use burn::tensor::ops::MaxPoolOptions;
-use burn::tensor::{Device, Tensor};
+use burn::nn::{BatchNorm, Linear};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::features::{Features, conv_spec, convolution, normalized};
 use super::init::{Initialization, Initializer};
-use super::layers::{
-    Activation, Padding, check_dropout, check_positive, dense, dropout, dropout_spec,
-};
+use super::layers::{Activation, Padding, check_dropout, check_positive, dense, dropout_spec};
 use super::memory::Layer;
 use super::size::{LayerSize, check_depth, check_weights};
 use super::units::units;
@@ -32,8 +29,21 @@ pub struct CnnConfig {
     pub dense_dropout: f64,
     /// How the fully connected weights are drawn.
     pub dense_initializer: Initializer,
+    /// What is made of the last block's rows and columns.
+    pub head: Head,
     /// Convolution blocks, from the image on.
     pub blocks: Vec<BlockConfig>,
+}
+
+/// From the last convolution to a vector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Head {
+    /// All numbers: `channel * height * width`.
+    #[default]
+    Flatten,
+    /// The mean of each channel over rows and columns: `channel` (Lin et al., 2014).
+    AveragePool,
 }
 
 /// One block: convolution, batch norm, nonlinearity, max pool, dropout.
@@ -52,6 +62,8 @@ pub struct BlockConfig {
     pub batch_norm: bool,
     /// Side and stride of the max pool; 1 is none.
     pub pool: usize,
+    /// With a batch norm: pool before it, which then has less to do, and not after the nonlinearity.
+    pub pool_first: bool,
     /// Probability of dropping an element after the pool.
     pub dropout: f64,
     /// How the weights are drawn.
@@ -65,6 +77,7 @@ impl Default for CnnConfig {
             dense_activation: Activation::Relu,
             dense_dropout: 0.0,
             dense_initializer: Initializer::HeUniform,
+            head: Head::Flatten,
             blocks: vec![BlockConfig::default(), BlockConfig::default()],
         }
     }
@@ -79,6 +92,7 @@ impl Default for BlockConfig {
             activation: Activation::Relu,
             batch_norm: false,
             pool: 2,
+            pool_first: false,
             dropout: 0.0,
             initializer: Initializer::HeUniform,
         }
@@ -94,6 +108,8 @@ pub struct Cnn {
     #[module(skip)]
     dense_activation: Activation,
     dense_dropout: f64,
+    #[module(skip)]
+    head: Head,
 }
 
 /// One block of a [`Cnn`].
@@ -104,6 +120,7 @@ pub struct Block {
     #[module(skip)]
     activation: Activation,
     pool: usize,
+    pool_first: bool,
     dropout: f64,
 }
 
@@ -149,7 +166,7 @@ impl CnnConfig {
             ));
             n_channels = filters;
         }
-        let [height, width] = self.sides(input)?;
+        let [height, width] = self.places(self.sides(input)?);
         let mut inputs = vec![n_channels, height, width];
         let mut last = ("dense".to_owned(), "[]".to_owned());
         for (layer, &units) in self.dense.iter().enumerate() {
@@ -188,6 +205,14 @@ impl CnnConfig {
         Ok(sides)
     }
 
+    /// Rows and columns that the fully connected layers see.
+    fn places(&self, sides: [usize; 2]) -> [usize; 2] {
+        match self.head {
+            Head::Flatten => sides,
+            Head::AveragePool => [1, 1],
+        }
+    }
+
     pub(super) fn init(&self, input: InputShape, init: &mut Initialization) -> Cnn {
         let mut n_channels = input.channels;
         let mut blocks = Vec::new();
@@ -206,12 +231,13 @@ impl CnnConfig {
                 norm: block.batch_norm.then(|| init.batch_norm(block.filters)),
                 activation: block.activation,
                 pool: block.pool,
+                pool_first: block.pool_first,
                 dropout: block.dropout,
             });
             n_channels = block.filters;
         }
         // `validate` has shown that something is left of the image.
-        let [height, width] = self.sides(input).unwrap_or([1, 1]);
+        let [height, width] = self.places(self.sides(input).unwrap_or([1, 1]));
         let mut n_inputs = n_channels * height * width;
         let mut dense = Vec::new();
         for &units in &self.dense {
@@ -224,6 +250,7 @@ impl CnnConfig {
             output: init.linear(n_inputs, input.n_classes, self.dense_initializer),
             dense_activation: self.dense_activation,
             dense_dropout: self.dense_dropout,
+            head: self.head,
         }
     }
 }
@@ -240,7 +267,8 @@ impl CnnConfig {
             sides = sides.map(|side| side / block.pool);
             n_channels = block.filters;
         }
-        let mut n_inputs = sides
+        let mut n_inputs = self
+            .places(sides)
             .iter()
             .fold(n_channels, |n, &side| n.saturating_mul(side));
         let n_kept = 1 + u64::from(self.dense_dropout > 0.0);
@@ -276,7 +304,12 @@ impl BlockConfig {
             (pooled, pooled.saturating_mul(2), 1)
         } else {
             let behind = if self.pool > 1 { 2 } else { 0 } + u64::from(self.dropout > 0.0);
-            let kept = output.saturating_mul(1 + u64::from(self.batch_norm));
+            let normed = match (self.batch_norm, self.pool_first) {
+                (false, _) => 0,
+                (true, true) => pooled,
+                (true, false) => output,
+            };
+            let kept = output.saturating_add(normed);
             (output, kept.saturating_add(behind * pooled), area)
         };
         // A bias, or what batch norm learns and tracks: four numbers a channel.
@@ -301,7 +334,10 @@ impl Cnn {
             let next = self.blocks.get(index + 1);
             x = block.forward(x, index, mode, next);
         }
-        let mut x: Tensor<2> = x.channels_first().flatten(1, 3);
+        let mut x: Tensor<2> = match self.head {
+            Head::Flatten => x.channels_first().flatten(1, 3),
+            Head::AveragePool => x.mean_of_places(),
+        };
         for (index, layer) in self.dense.iter().enumerate() {
             let index = self.blocks.len() + index;
             let dropout = || dropout_spec(self.dense_dropout, index, mode);
@@ -311,62 +347,23 @@ impl Cnn {
     }
 }
 
-/// What goes from block to block, in the layout in which it was made.
-enum Features {
-    /// `[batch, channel, height, width]`
-    ChannelsFirst(Tensor<4>),
-    /// `[batch, height, width, channel]`
-    ChannelsLast(Tensor<4>),
-}
-
-impl Features {
-    fn channels_first(self) -> Tensor<4> {
-        match self {
-            Self::ChannelsFirst(x) => x,
-            Self::ChannelsLast(x) => x.permute([0, 3, 1, 2]),
-        }
-    }
-
-    fn channels_last(self) -> Tensor<4> {
-        match self {
-            Self::ChannelsLast(x) => x,
-            Self::ChannelsFirst(x) => match x.dims() {
-                // Of one channel, the two are the same numbers.
-                [batch, 1, height, width] => x.reshape([batch, height, width, 1]),
-                _ => x.permute([0, 2, 3, 1]),
-            },
-        }
-    }
-
-    /// Images, rows, columns, channels.
-    fn dims(&self) -> [usize; 4] {
-        match self {
-            Self::ChannelsLast(x) => x.dims(),
-            Self::ChannelsFirst(x) => {
-                let [batch, channels, height, width] = x.dims();
-                [batch, height, width, channels]
-            }
-        }
-    }
-
-    fn device(&self) -> Device {
-        match self {
-            Self::ChannelsLast(x) | Self::ChannelsFirst(x) => x.device(),
-        }
-    }
-}
-
 impl Block {
     /// `next` is the block that takes the output.
     fn forward(&self, x: Features, index: usize, mode: Mode, next: Option<&Self>) -> Features {
-        if let Some(mut spec) = self.spec(&x, index, mode) {
-            spec.channels_first = !next.is_some_and(Self::is_fusable);
-            let bias = self.conv.bias.as_ref().map(|bias| bias.val());
-            if let Some(bias) = bias
-                && conv_block::runs_on(&spec, &x.device())
-            {
+        if let Some(norm) = &self.norm {
+            return self.normalized(norm, x, index, mode);
+        }
+        if let (Some(activation), Some(bias)) = (self.activation.in_block(), &self.conv.bias) {
+            let spec = conv_block::Spec {
+                activation,
+                dropout: dropout_spec(self.dropout, index, mode).map(conv_block::dropout_of),
+                channels_first: !next.is_some_and(Self::is_channels_last),
+                ..conv_spec(&self.conv, &x, self.pool)
+            };
+            if conv_block::runs_on(&spec, &x.device()) {
                 let weight = self.conv.weight.val();
-                let output = conv_block::conv_block(x.channels_last(), weight, bias, spec);
+                let x = x.channels_last();
+                let output = conv_block::conv_block(x, weight, bias.val(), spec);
                 return match spec.channels_first {
                     true => Features::ChannelsFirst(output),
                     false => Features::ChannelsLast(output),
@@ -376,46 +373,40 @@ impl Block {
         Features::ChannelsFirst(self.composed(x.channels_first(), index, mode))
     }
 
+    /// With a batch norm.
+    fn normalized(&self, norm: &BatchNorm, x: Features, index: usize, mode: Mode) -> Features {
+        let (before, after) = match self.pool_first {
+            true => (self.pool, 1),
+            false => (1, self.pool),
+        };
+        let x = convolution(&self.conv, x, before);
+        let x = normalized(norm, x, self.activation).max_pool(after);
+        x.dropout(self.dropout, index, mode)
+    }
+
     /// One operation after the other: `[batch, channel, height, width]` -> `[batch, filter, height', width']`
     fn composed(&self, x: Tensor<4>, index: usize, mode: Mode) -> Tensor<4> {
-        let mut x = self.conv.forward(x);
-        if let Some(norm) = &self.norm {
-            x = norm.forward(x);
-        }
-        x = self.activation.forward(x);
-        if self.pool > 1 {
-            let side = [self.pool, self.pool];
-            x = max_pool2d(x, MaxPoolOptions::new(side).with_stride(side));
-        }
-        dropout(x, self.dropout, index, mode)
+        let x = Features::ChannelsFirst(self.conv.forward(x));
+        let x = match (&self.norm, self.pool_first) {
+            (Some(norm), true) => {
+                let x = norm.forward(x.max_pool(self.pool).channels_first());
+                Features::ChannelsFirst(self.activation.forward(x))
+            }
+            (norm, _) => {
+                let x = x.channels_first();
+                let x = match norm {
+                    Some(norm) => norm.forward(x),
+                    None => x,
+                };
+                Features::ChannelsFirst(self.activation.forward(x)).max_pool(self.pool)
+            }
+        };
+        x.dropout(self.dropout, index, mode).channels_first()
     }
 
-    /// Whether one kernel does all of it, given a device that has it.
-    fn is_fusable(&self) -> bool {
-        self.norm.is_none() && self.activation.in_block().is_some()
-    }
-
-    fn spec(&self, x: &Features, index: usize, mode: Mode) -> Option<conv_block::Spec> {
-        let activation = self.activation.in_block().filter(|_| self.is_fusable())?;
-        let [batch, height, width, in_channels] = x.dims();
-        let [out_channels, _, kernel, _] = self.conv.weight.dims();
-        Some(conv_block::Spec {
-            batch,
-            height,
-            width,
-            in_channels,
-            out_channels,
-            kernel,
-            padding: match self.conv.padding {
-                PaddingConfig2d::Same => Padding::Same.zeros(kernel),
-                _ => 0,
-            },
-            stride: 1,
-            pool: self.pool,
-            activation,
-            dropout: dropout_spec(self.dropout, index, mode).map(conv_block::dropout_of),
-            channels_first: true,
-        })
+    /// Whether it takes channels last, given a device that has the kernels.
+    fn is_channels_last(&self) -> bool {
+        self.norm.is_some() || self.activation.in_block().is_some()
     }
 }
 

@@ -3,8 +3,9 @@
 use weft_cpu::simd::Instructions;
 
 use super::layers::{Activation, Padding};
+use super::resnet::{BlockShape, KERNEL, ResnetConfig};
 use super::{InputShape, ModelConfig};
-use crate::kernels::{conv_block, dense};
+use crate::kernels::{batch_norm, conv_block, dense};
 
 /// For people: `weft's (AVX-512)`, `weft's (WGSL), burn's for model.blocks[0]`. `on_cpu` is whether the
 /// device is one of the CPU backends.
@@ -56,15 +57,18 @@ fn burns_layers(model: &ModelConfig, input: InputShape, batch: usize, on_cpu: bo
         ModelConfig::Mlp(config) => {
             let mut inputs = input.n_values();
             for (index, &units) in config.hidden.iter().enumerate() {
+                // With a batch norm, the activation is in its kernel or behind it.
                 let activation = (!config.batch_norm).then_some(config.activation);
                 linear(format!("model.hidden[{index}]"), inputs, units, activation);
                 inputs = units;
             }
             linear("the output".to_owned(), inputs, input.n_classes, None);
-            if config.batch_norm {
+            let units = config.hidden.iter().copied().max().unwrap_or(1);
+            if config.batch_norm && !batch_norm::runs(batch, units, on_cpu) {
                 burns.push("model.batch_norm".to_owned());
             }
         }
+        ModelConfig::Resnet(config) => return resnet(config, input, batch, on_cpu),
         ModelConfig::Cnn(config) => {
             let mut blocks = Vec::new();
             let mut channels = input.channels;
@@ -87,8 +91,15 @@ fn burns_layers(model: &ModelConfig, input: InputShape, batch: usize, on_cpu: bo
                     dropout: None,
                     channels_first: false,
                 };
-                let fused = !block.batch_norm && block.activation.in_block().is_some();
-                if !(fused && conv_block::runs(&spec, on_cpu)) {
+                let own = match block.batch_norm {
+                    false => block.activation.in_block().is_some(),
+                    true => {
+                        let rows = batch * spec.out_height() * spec.out_width();
+                        let pooled = block.pool == 1 || block.pool_first;
+                        pooled && batch_norm::runs(rows, block.filters, on_cpu)
+                    }
+                };
+                if !(own && conv_block::runs(&spec, on_cpu)) {
                     blocks.push(format!("model.blocks[{index}]"));
                 }
                 sides = [spec.out_height(), spec.out_width()];
@@ -104,6 +115,56 @@ fn burns_layers(model: &ModelConfig, input: InputShape, batch: usize, on_cpu: bo
             blocks.append(&mut burns);
             return blocks;
         }
+    }
+    burns
+}
+
+/// The stages in which one convolution or batch norm at least is burn's.
+fn resnet(config: &ResnetConfig, input: InputShape, batch: usize, on_cpu: bool) -> Vec<String> {
+    let convolution = |block: &BlockShape, kernel: usize, before: [usize; 2]| conv_block::Spec {
+        batch,
+        height: before[0],
+        width: before[1],
+        in_channels: block.in_channels,
+        out_channels: block.filters,
+        kernel,
+        padding: kernel / 2,
+        stride: block.stride,
+        pool: 1,
+        activation: conv_block::Activation::Identity,
+        dropout: None,
+        channels_first: false,
+    };
+    let runs = |block: &BlockShape, kernel, before: [usize; 2]| {
+        let rows = batch * before[0] * before[1];
+        conv_block::runs(&convolution(block, kernel, before), on_cpu)
+            && batch_norm::runs(rows, block.filters, on_cpu)
+    };
+    let mut sides = [input.height, input.width];
+    let stem = BlockShape {
+        stage: 0,
+        block: 0,
+        in_channels: input.channels,
+        filters: config.stem_filters,
+        stride: 1,
+        sides,
+    };
+    let mut burns = Vec::new();
+    if !runs(&stem, config.stem_kernel, sides) {
+        burns.push("the stem".to_owned());
+    }
+    for block in config.blocks(input) {
+        let second = BlockShape {
+            in_channels: block.filters,
+            stride: 1,
+            ..block
+        };
+        let stage = format!("model.stages[{}]", block.stage);
+        let all = runs(&block, KERNEL, sides) && runs(&second, KERNEL, block.sides);
+        if !all && !burns.contains(&stage) {
+            burns.push(stage);
+        }
+        sides = block.sides;
     }
     burns
 }

@@ -5,6 +5,7 @@ use burn::nn::{BatchNorm, Linear};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::features::normalized_units;
 use super::init::{Initialization, Initializer};
 use super::layers::{Activation, check_dropout, check_positive, dense, dropout, dropout_spec};
 use super::memory::Layer;
@@ -118,8 +119,8 @@ impl Mlp {
         let mut x: Tensor<2> = images.flatten(1, 3);
         for (index, layer) in self.hidden.iter().enumerate() {
             if let Some(norm) = self.norms.get(index) {
-                x = norm.forward(dense(layer, x, None, || None));
-                x = dropout(self.activation.forward(x), self.dropout, index, mode);
+                x = normalized_units(norm, dense(layer, x, None, || None), self.activation);
+                x = dropout(x, self.dropout, index, mode);
             } else {
                 let dropout = || dropout_spec(self.dropout, index, mode);
                 x = dense(layer, x, Some(self.activation), dropout);

@@ -2,12 +2,14 @@
 //! list of them.
 
 pub mod cnn;
+mod features;
 pub mod flops;
 pub mod init;
 pub mod kernel_path;
 pub mod layers;
 pub mod memory;
 pub mod mlp;
+pub mod resnet;
 mod size;
 pub mod softmax_regression;
 pub mod summary;
@@ -20,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use cnn::{Cnn, CnnConfig};
 use init::Initialization;
 use mlp::{Mlp, MlpConfig};
+use resnet::{Resnet, ResnetConfig};
 use softmax_regression::{SoftmaxRegression, SoftmaxRegressionConfig};
 
 /// What a model takes and gives, as the data says.
@@ -65,6 +68,8 @@ pub enum ModelConfig {
     Mlp(MlpConfig),
     /// Convolution blocks, then fully connected layers.
     Cnn(CnnConfig),
+    /// Residual network of pre-activation blocks.
+    Resnet(ResnetConfig),
 }
 
 /// A model of any architecture.
@@ -76,6 +81,8 @@ pub enum Classifier {
     Mlp(Mlp),
     /// Convolution blocks, then fully connected layers.
     Cnn(Cnn),
+    /// Residual network of pre-activation blocks.
+    Resnet(Resnet),
 }
 
 impl ModelConfig {
@@ -86,6 +93,7 @@ impl ModelConfig {
             Self::SoftmaxRegression(config) => config.validate(input),
             Self::Mlp(config) => config.validate(input),
             Self::Cnn(config) => config.validate(input),
+            Self::Resnet(config) => config.validate(input),
         }
     }
 
@@ -95,6 +103,7 @@ impl ModelConfig {
             Self::SoftmaxRegression(config) => config.layers(input),
             Self::Mlp(config) => config.layers(input),
             Self::Cnn(config) => config.layers(input),
+            Self::Resnet(config) => config.layers(input),
         }
     }
 
@@ -107,6 +116,7 @@ impl ModelConfig {
             }
             Self::Mlp(config) => Classifier::Mlp(config.init(input, &mut init)),
             Self::Cnn(config) => Classifier::Cnn(config.init(input, &mut init)),
+            Self::Resnet(config) => Classifier::Resnet(config.init(input, &mut init)),
         }
     }
 
@@ -118,6 +128,11 @@ impl ModelConfig {
             Self::Cnn(config) => {
                 let plural = if config.blocks.len() == 1 { "" } else { "s" };
                 format!("cnn, {} block{plural}", config.blocks.len())
+            }
+            Self::Resnet(config) => {
+                let stages = config.stages.iter();
+                let stages = stages.map(|stage| format!("{} x {}", stage.blocks, stage.filters));
+                format!("resnet, {}", stages.collect::<Vec<_>>().join(", "))
             }
         }
     }
@@ -131,6 +146,7 @@ impl Classifier {
             Self::SoftmaxRegression(model) => model.forward(images),
             Self::Mlp(model) => model.forward(images, mode),
             Self::Cnn(model) => model.forward(images, mode),
+            Self::Resnet(model) => model.forward(images, mode),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The layers of a model for people, in the order of the forward pass: what each does, the shape that it
 //! gives, its parameters. Arithmetic on the config.
 
-use super::cnn::{BlockConfig, CnnConfig};
+use super::cnn::{BlockConfig, CnnConfig, Head};
 use super::layers::{Activation, Padding};
 use super::mlp::MlpConfig;
+use super::resnet::{BlockShape, KERNEL, ResnetConfig};
 use super::{InputShape, ModelConfig};
 
 /// One layer.
@@ -25,6 +26,7 @@ impl ModelConfig {
             Self::SoftmaxRegression(_) => layers.flatten(),
             Self::Mlp(config) => layers.mlp(config),
             Self::Cnn(config) => layers.cnn(config),
+            Self::Resnet(config) => layers.resnet(config, input),
         }
         layers.linear(input.n_classes);
         layers.all
@@ -72,7 +74,10 @@ impl Layers {
         for block in &config.blocks {
             self.block(block);
         }
-        self.flatten();
+        match config.head {
+            Head::Flatten => self.flatten(),
+            Head::AveragePool => self.average_pool(),
+        }
         for &units in &config.dense {
             self.linear(units);
             self.add(activation(config.dense_activation), 0);
@@ -97,16 +102,73 @@ impl Layers {
             format!("convolution {kernel} x {kernel}, {filters} filters, padding {padding}"),
             weights.saturating_add(bias as u64),
         );
+        let pool_first = block.batch_norm && block.pool_first;
+        if pool_first {
+            self.max_pool(block.pool);
+        }
         if block.batch_norm {
             self.batch_norm(filters);
         }
         self.add(activation(block.activation), 0);
-        if block.pool > 1 {
-            self.shape[1] /= block.pool;
-            self.shape[2] /= block.pool;
-            self.add(format!("max pool {0} x {0}", block.pool), 0);
+        if !pool_first {
+            self.max_pool(block.pool);
         }
         self.dropout(block.dropout);
+    }
+
+    fn max_pool(&mut self, side: usize) {
+        if side > 1 {
+            self.shape[1] /= side;
+            self.shape[2] /= side;
+            self.add(format!("max pool {side} x {side}"), 0);
+        }
+    }
+
+    fn resnet(&mut self, config: &ResnetConfig, input: InputShape) {
+        self.convolution(config.stem_kernel, config.stem_filters, 1);
+        for block in config.blocks(input) {
+            self.residual_block(config, &block);
+        }
+        self.batch_norm(self.shape[0]);
+        self.add(activation(config.activation), 0);
+        self.average_pool();
+        self.dropout(config.dropout);
+    }
+
+    fn residual_block(&mut self, config: &ResnetConfig, block: &BlockShape) {
+        let before = self.shape.clone();
+        self.batch_norm(block.in_channels);
+        self.add(activation(config.activation), 0);
+        self.convolution(KERNEL, block.filters, block.stride);
+        self.batch_norm(block.filters);
+        self.add(activation(config.activation), 0);
+        self.dropout(config.block_dropout);
+        self.convolution(KERNEL, block.filters, 1);
+        if block.projects() {
+            let after = std::mem::replace(&mut self.shape, before);
+            self.convolution(1, block.filters, block.stride);
+            self.shape = after;
+        }
+        self.add("sum with the block's input", 0);
+    }
+
+    /// Without a bias, with zeros around the image.
+    fn convolution(&mut self, kernel: usize, filters: usize, stride: usize) {
+        let weights = product(&[self.shape[0], filters, kernel, kernel]);
+        let side = |side: usize| side.div_ceil(stride);
+        self.shape = vec![filters, side(self.shape[1]), side(self.shape[2])];
+        let stride = match stride {
+            1 => String::new(),
+            stride => format!(", stride {stride}"),
+        };
+        let name =
+            format!("convolution {kernel} x {kernel}, {filters} filters, padding same{stride}");
+        self.add(name, weights);
+    }
+
+    fn average_pool(&mut self) {
+        self.shape.truncate(1);
+        self.add("global average pool", 0);
     }
 
     fn flatten(&mut self) {
@@ -189,5 +251,21 @@ mod tests {
         assert_eq!(named("flatten").output, [120]);
         assert_eq!(named("dropout 0.25").output, [5]);
         agrees("kind = \"cnn\"");
+        agrees(
+            "kind = \"cnn\"\nhead = \"average_pool\"\n[[blocks]]\nbatch_norm = true\npool_first = true",
+        );
+        let layers = agrees(
+            "kind = \"resnet\"\nstem_filters = 4\n[[stages]]\nfilters = 4\nstride = 1\nblocks = 2\n\
+             [[stages]]\nfilters = 6",
+        );
+        let named = |name: &str| layers.iter().find(|layer| layer.name == name).unwrap();
+        let strided = named("convolution 3 x 3, 6 filters, padding same, stride 2");
+        assert_eq!(strided.output, [6, 7, 6]);
+        assert_eq!(
+            named("convolution 1 x 1, 6 filters, padding same, stride 2").parameters,
+            24
+        );
+        agrees("kind = \"resnet\"");
+        agrees("kind = \"resnet\"\nstages = []");
     }
 }

@@ -55,6 +55,6 @@ pub(super) fn nearest(model: &ModelConfig) -> &'static SeedModel {
     match model {
         ModelConfig::SoftmaxRegression(_) => &MODELS[0],
         ModelConfig::Mlp(_) => &MODELS[1],
-        ModelConfig::Cnn(_) => &MODELS[4],
+        ModelConfig::Cnn(_) | ModelConfig::Resnet(_) => &MODELS[4],
     }
 }
