@@ -294,10 +294,11 @@ fn block<B: Host>(
 ) -> (FloatTensor<B>, IntTensor<B>) {
     let len = spec.batch * spec.output_len();
     let (set, mut route) = (Instructions::best(), Vec::new());
+    let route_len = if spec.has_route() { len } else { 0 };
     // SAFETY: the forward pass writes each number of both, and reads none.
     let output = unsafe {
         written(len, |output| {
-            route = written(len, |route| {
+            route = written(route_len, |route| {
                 B::with_f32(images, |images| {
                     B::with_f32(weight, |weight| {
                         B::with_f32(bias, |bias| {
@@ -311,7 +312,11 @@ fn block<B: Host>(
         })
     };
     let shape = spec.output_shape();
-    (B::float_tensor(output, shape), B::route(route, shape))
+    let route_shape = match spec.has_route() {
+        true => shape.to_vec(),
+        false => vec![0],
+    };
+    (B::float_tensor(output, shape), B::route(route, route_shape))
 }
 
 fn block_weight_grad<B: Host>(

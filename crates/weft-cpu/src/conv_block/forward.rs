@@ -11,7 +11,7 @@ const IMAGES: usize = 4;
 /// * `images`: `[batch, height, width, channel]`
 /// * `weight`: `[filter, channel, kernel, kernel]`; `bias`: `[filter]`
 /// * `output`, `route`: as [`Spec::output_shape`]; the route is the winning position in the window, row
-///   by row, or [`NO_ROUTE`]
+///   by row, or [`NO_ROUTE`]. Where [`Spec::has_route`] says that there is none, it may be empty
 pub fn forward(
     instructions: Instructions,
     spec: &Spec,
@@ -24,6 +24,10 @@ pub fn forward(
     let block = 2 * instructions.lanes();
     let weight = by_tap(spec, weight, block);
     let outputs = Parts::new(output, IMAGES * spec.output_len());
+    let plain = !spec.has_route() && !spec.channels_first;
+    if plain {
+        route.fill(0);
+    }
     let routes = Parts::new(route, IMAGES * spec.output_len());
     for_each(outputs.count(), &|index| {
         let task = Task {
@@ -34,8 +38,12 @@ pub fn forward(
             bias,
         };
         // SAFETY: each task has an index of its own.
-        let (output, route) = unsafe { (outputs.of(index), routes.of(index)) };
-        some_images(instructions, &task, output, route);
+        let output = unsafe { outputs.of(index) };
+        match plain {
+            true => some_plain_images(instructions, &task, output),
+            // SAFETY: likewise.
+            false => some_images(instructions, &task, output, unsafe { routes.of(index) }),
+        }
     });
 }
 
@@ -51,6 +59,42 @@ struct Task<'a> {
 for_each_instruction_set! {
     fn some_images = images(task: &Task, output: &mut [f32], route: &mut [u8])
 }
+for_each_instruction_set! {
+    fn some_plain_images = plain_images(task: &Task, output: &mut [f32])
+}
+
+/// Nothing but the convolution and its bias.
+#[inline(always)]
+unsafe fn plain_images<S: Simd>(task: &Task, output: &mut [f32]) {
+    let spec = task.spec;
+    let padded = Padded::of(spec);
+    let mut image = padded.zeros();
+    let block = 2 * S::LANES;
+    let taps = Taps::of(spec, padded.row);
+    let mut row = vec![0f32; spec.out_width() * block];
+    for (index, output) in output.chunks_exact_mut(spec.output_len()).enumerate() {
+        let from = &task.images[index * spec.image_len()..][..spec.image_len()];
+        padded.fill(spec, from, &mut image);
+        let lines = output.chunks_exact_mut(spec.out_width() * spec.out_channels);
+        for (y, line) in lines.enumerate() {
+            let from = &image[y * spec.stride * padded.row..];
+            for (block_index, weight) in task.weight.chunks_exact(taps.len() * block).enumerate() {
+                let first = block_index * block;
+                let used = block.min(spec.out_channels - first);
+                let narrow = used <= S::LANES;
+                unsafe { conv_row::<S>(&taps, narrow, from, weight, &mut row) };
+                let bias = &task.bias[first..first + used];
+                let columns = line.chunks_exact_mut(spec.out_channels);
+                for (to, from) in columns.zip(row.chunks_exact(block)) {
+                    let to = to[first..first + used].iter_mut();
+                    for ((to, &from), &bias) in to.zip(from).zip(bias) {
+                        *to = from + bias;
+                    }
+                }
+            }
+        }
+    }
+}
 
 #[inline(always)]
 unsafe fn images<S: Simd>(task: &Task, output: &mut [f32], route: &mut [u8]) {
@@ -60,7 +104,8 @@ unsafe fn images<S: Simd>(task: &Task, output: &mut [f32], route: &mut [u8]) {
     let block = 2 * S::LANES;
     let blocks = spec.out_channels.div_ceil(block);
     let columns = spec.out_width() * spec.pool;
-    let weight_block = spec.kernel * spec.kernel * spec.in_channels * block;
+    let taps = Taps::of(spec, padded.row);
+    let weight_block = taps.len() * block;
     let mut rows = vec![0f32; spec.pool * columns * block];
     let mut pooled = Pooled::new(block);
     let outputs = output
@@ -77,7 +122,7 @@ unsafe fn images<S: Simd>(task: &Task, output: &mut [f32], route: &mut [u8]) {
                     let row = (pooled_row * spec.pool + y) * spec.stride;
                     let from = &image[row * padded.row..];
                     let to = &mut rows[y * columns * block..][..columns * block];
-                    unsafe { conv_row::<S>(spec, padded.row, narrow, from, weight, to) };
+                    unsafe { conv_row::<S>(&taps, narrow, from, weight, to) };
                 }
                 let at = At {
                     image: task.first + index,
@@ -90,12 +135,39 @@ unsafe fn images<S: Simd>(task: &Task, output: &mut [f32], route: &mut [u8]) {
     }
 }
 
-/// One row of the convolution: `to` is `[column, lane]`, two vectors of filters for each column, of which
-/// the second is left alone if `narrow`.
+/// What a position of a kernel covers.
+pub(super) struct Taps {
+    /// Rows of the kernel.
+    pub(super) rows: usize,
+    /// Numbers under one of its rows: one after the other.
+    pub(super) run: usize,
+    /// From a row of the image to the next.
+    pub(super) row: usize,
+    /// From a position to the next one.
+    pub(super) step: usize,
+}
+
+impl Taps {
+    fn of(spec: &Spec, row: usize) -> Self {
+        Self {
+            rows: spec.kernel,
+            run: spec.kernel * spec.in_channels,
+            row,
+            step: spec.stride * spec.in_channels,
+        }
+    }
+
+    /// Their number.
+    pub(super) fn len(&self) -> usize {
+        self.rows * self.run
+    }
+}
+
+/// One row of a convolution: `to` is `[column, lane]`, two vectors of filters for each column, of which
+/// the second is left alone if `narrow`. `weight` is `[tap, lane]`.
 #[inline(always)]
 pub(super) unsafe fn conv_row<S: Simd>(
-    spec: &Spec,
-    row: usize,
+    taps: &Taps,
     narrow: bool,
     from: &[f32],
     weight: &[f32],
@@ -109,13 +181,13 @@ pub(super) unsafe fn conv_row<S: Simd>(
     for index in 0..tiles {
         // The last tile overlaps the one before rather than being narrower.
         let x = (index * tile).min(columns - tile);
-        let from = &from[x * spec.stride * spec.in_channels..];
+        let from = &from[x * taps.step..];
         let to = &mut to[x * 2 * S::LANES..];
         macro_rules! widths {
             ($vectors:literal: $($width:literal)*) => {
                 match tile {
                     $($width => unsafe {
-                        conv_tile::<S, $width, $vectors>(spec, row, from, weight, to)
+                        conv_tile::<S, $width, $vectors>(taps, from, weight, to)
                     },)*
                     _ => unreachable!("a tile has at most 14 columns"),
                 }
@@ -132,29 +204,24 @@ pub(super) unsafe fn conv_row<S: Simd>(
 
 #[inline(always)]
 unsafe fn conv_tile<S: Simd, const P: usize, const V: usize>(
-    spec: &Spec,
-    row: usize,
+    taps: &Taps,
     from: &[f32],
     weight: &[f32],
     to: &mut [f32],
 ) {
-    let (step, run) = (
-        spec.stride * spec.in_channels,
-        spec.kernel * spec.in_channels,
-    );
-    assert!(from.len() >= (spec.kernel - 1) * row + (P - 1) * step + run);
-    assert!(weight.len() == spec.kernel * run * 2 * S::LANES && to.len() >= P * 2 * S::LANES);
+    assert!(from.len() >= (taps.rows - 1) * taps.row + (P - 1) * taps.step + taps.run);
+    assert!(weight.len() == taps.len() * 2 * S::LANES && to.len() >= P * 2 * S::LANES);
     // SAFETY: the lengths are as asserted, and V is 1 or 2.
     unsafe {
         let mut sums = [[S::splat(0.0); V]; P];
         let mut weight = weight.as_ptr();
-        for y in 0..spec.kernel {
-            let from = from.as_ptr().add(y * row);
-            for tap in 0..run {
+        for y in 0..taps.rows {
+            let from = from.as_ptr().add(y * taps.row);
+            for tap in 0..taps.run {
                 let vectors: [S::V; V] = std::array::from_fn(|v| S::load(weight.add(v * S::LANES)));
                 weight = weight.add(2 * S::LANES);
                 for (p, sums) in sums.iter_mut().enumerate() {
-                    let pixel = S::splat(*from.add(p * step + tap));
+                    let pixel = S::splat(*from.add(p * taps.step + tap));
                     for (sum, &vector) in sums.iter_mut().zip(&vectors) {
                         *sum = S::fma(pixel, vector, *sum);
                     }

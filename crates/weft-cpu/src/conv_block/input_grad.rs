@@ -1,9 +1,9 @@
 //! Backward for the input: each routed gradient adds its filter to the pixels under it. Without a pool
-//! or a stride there is a gradient everywhere, and this is a convolution again.
+//! there is a gradient at each position: then see [`everywhere`].
 
-use super::forward::conv_row;
-use super::pack::{Padded, Routed, Runs, by_tap};
-use super::spec::{Activation, NO_ROUTE, Spec};
+use super::everywhere;
+use super::pack::{Padded, Routed, Runs};
+use super::spec::Spec;
 use crate::simd::{Instructions, Simd, for_each_instruction_set};
 use crate::threads::{Parts, for_each};
 
@@ -23,16 +23,19 @@ pub fn input_grad(
     grad: &[f32],
     images_grad: &mut [f32],
 ) {
+    if spec.pool == 1 {
+        return everywhere::input_grad(
+            instructions,
+            spec,
+            weight,
+            output,
+            route,
+            grad,
+            images_grad,
+        );
+    }
     let runs = Runs::of(spec, instructions.lanes());
-    let everywhere = spec.pool == 1 && spec.stride == 1 && spec.padding < spec.kernel;
-    let weight = match everywhere {
-        true => by_tap(
-            &backward(spec),
-            &turned(spec, weight),
-            2 * instructions.lanes(),
-        ),
-        false => runs.pack(spec, weight),
-    };
+    let weight = runs.pack(spec, weight);
     let parts = Parts::new(images_grad, IMAGES * spec.image_len());
     for_each(parts.count(), &|index| {
         let task = Task {
@@ -45,41 +48,8 @@ pub fn input_grad(
             grad,
         };
         // SAFETY: each task has an index of its own.
-        let images_grad = unsafe { parts.of(index) };
-        match everywhere {
-            true => some_images_everywhere(instructions, &task, images_grad),
-            false => some_images(instructions, &task, images_grad),
-        }
+        some_images(instructions, &task, unsafe { parts.of(index) });
     });
-}
-
-/// The convolution that takes the gradient of the output to that of the images.
-fn backward(spec: &Spec) -> Spec {
-    Spec {
-        height: spec.out_height(),
-        width: spec.out_width(),
-        in_channels: spec.out_channels,
-        out_channels: spec.in_channels,
-        padding: spec.kernel - 1 - spec.padding,
-        activation: Activation::Identity,
-        dropout: None,
-        channels_first: false,
-        ..*spec
-    }
-}
-
-/// Its weights: filters and channels change places, and each kernel is turned by half a circle.
-fn turned(spec: &Spec, weight: &[f32]) -> Vec<f32> {
-    let area = spec.kernel * spec.kernel;
-    let mut turned = vec![0.0; weight.len()];
-    for (at, kernel) in weight.chunks_exact(area).enumerate() {
-        let (filter, channel) = (at / spec.in_channels, at % spec.in_channels);
-        let to = &mut turned[(channel * spec.out_channels + filter) * area..][..area];
-        for (to, &from) in to.iter_mut().zip(kernel.iter().rev()) {
-            *to = from;
-        }
-    }
-    turned
 }
 
 struct Task<'a> {
@@ -121,46 +91,6 @@ unsafe fn images<S: Simd>(task: &Task, images_grad: &mut [f32]) {
             }
         }
         padded.take(spec, &image, images_grad);
-    }
-}
-
-for_each_instruction_set! {
-    fn some_images_everywhere = images_everywhere(task: &Task, images_grad: &mut [f32])
-}
-
-#[inline(always)]
-unsafe fn images_everywhere<S: Simd>(task: &Task, images_grad: &mut [f32]) {
-    let backward = backward(task.spec);
-    let padded = Padded::of(&backward);
-    let mut image = padded.zeros();
-    let mut routed = Routed::default();
-    let block = 2 * S::LANES;
-    let columns = backward.out_width();
-    let weight_block = backward.kernel * backward.kernel * backward.in_channels * block;
-    let mut row = vec![0f32; columns * block];
-    for (index, images_grad) in images_grad
-        .chunks_exact_mut(task.spec.image_len())
-        .enumerate()
-    {
-        let image_index = task.first + index;
-        routed.fill(task.spec, image_index, task.output, task.route, task.grad);
-        for (grad, &route) in routed.grad.iter_mut().zip(&routed.route) {
-            *grad = if route == NO_ROUTE { 0.0 } else { *grad };
-        }
-        padded.fill(&backward, &routed.grad, &mut image);
-        let channels = backward.out_channels;
-        for (y, line) in images_grad.chunks_exact_mut(columns * channels).enumerate() {
-            for (block_index, weight) in task.weight.chunks_exact(weight_block).enumerate() {
-                let first = block_index * block;
-                let used = block.min(channels - first);
-                let from = &image[y * padded.row..];
-                let narrow = used <= S::LANES;
-                unsafe { conv_row::<S>(&backward, padded.row, narrow, from, weight, &mut row) };
-                for (to, from) in line.chunks_exact_mut(channels).zip(row.chunks_exact(block)) {
-                    to[first..first + used].copy_from_slice(&from[..used]);
-                }
-            }
-        }
     }
 }
 

@@ -7,6 +7,7 @@
 //! window. Pooling before the activation gives the same values as the other order, since every
 //! [`Activation`] here is monotone.
 
+mod everywhere;
 mod forward;
 mod input_grad;
 mod pack;

@@ -3,7 +3,7 @@
 use super::spec::{Activation, NO_ROUTE, Spec};
 
 /// Numbers that a vector may read or write beyond the end of a row.
-const SLACK: usize = 16;
+pub(super) const SLACK: usize = 16;
 
 /// An image with its zeros around it, `[row, column, channel]`. The taps of one row of the kernel are
 /// one run of `kernel * in_channels` numbers.
@@ -136,10 +136,15 @@ impl Routed {
     ) {
         let len = spec.output_len();
         let of_image = image * len..(image + 1) * len;
-        let (output, route) = (&output[of_image.clone()], &route[of_image.clone()]);
-        let grad = &grad[of_image];
+        let output = &output[of_image.clone()];
+        let grad = &grad[of_image.clone()];
         self.grad.resize(len, 0.0);
         self.route.resize(len, NO_ROUTE);
+        if !spec.has_route() {
+            self.fill_plain(spec, grad);
+            return;
+        }
+        let route = &route[of_image];
         if spec.channels_first {
             let (windows, filters) = (spec.windows(), spec.out_channels);
             for filter in 0..filters {
@@ -160,6 +165,19 @@ impl Routed {
             for grad in &mut self.grad {
                 *grad *= scale;
             }
+        }
+    }
+
+    /// Without a pool and an activation: every position won.
+    fn fill_plain(&mut self, spec: &Spec, grad: &[f32]) {
+        self.route.fill(0);
+        if !spec.channels_first {
+            self.grad.copy_from_slice(grad);
+            return;
+        }
+        for (at, &grad) in grad.iter().enumerate() {
+            let (filter, window) = (at / spec.windows(), at % spec.windows());
+            self.grad[window * spec.out_channels + filter] = grad;
         }
     }
 

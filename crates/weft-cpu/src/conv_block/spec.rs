@@ -82,6 +82,13 @@ impl Spec {
         self.windows() * self.out_channels
     }
 
+    /// Whether the gradient's way back has to be known: else it goes to each position as it is, and the
+    /// route may be left out.
+    pub fn has_route(&self) -> bool {
+        let as_it_is = self.pool == 1 && self.activation == Activation::Identity;
+        !as_it_is || self.dropout.is_some()
+    }
+
     /// Numbers of the weights.
     pub fn weight_len(&self) -> usize {
         self.out_channels * self.in_channels * self.kernel * self.kernel

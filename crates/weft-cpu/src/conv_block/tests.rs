@@ -195,6 +195,19 @@ fn check(spec: Spec) {
         assert_close("output", &spec, &got.output, &want.output);
         assert_eq!(got.route, want.route, "{instructions:?} {spec:?}");
         assert_close("images_grad", &spec, &got.images_grad, &want.images_grad);
+        if !spec.has_route() {
+            let mut images_grad = vec![f32::NAN; case.images.len()];
+            input_grad(
+                instructions,
+                &spec,
+                &case.weight,
+                &got.output,
+                &[],
+                &case.grad,
+                &mut images_grad,
+            );
+            assert_eq!(images_grad, got.images_grad);
+        }
         assert_close("weight_grad", &spec, &got.weight_grad, &want.weight_grad);
         assert_close("bias_grad", &spec, &got.bias_grad, &want.bias_grad);
     }
@@ -253,7 +266,8 @@ fn any_shape() {
             kernel,
             padding: pick(6, kernel as u32),
             stride: 1 + pick(9, 3),
-            pool: 1 + pick(7, 3),
+            pool: [1, 1, 2, 3][pick(7, 4)],
+            activation: [Activation::Relu, Activation::Identity][pick(10, 2)],
             channels_first: pick(8, 2) == 0,
             ..spec()
         };

@@ -257,18 +257,27 @@ unsafe fn by_filter<S: Simd>(task: &Task, part: &mut Part) {
         stride: spec.stride,
         channels: spec.in_channels,
     };
-    let mut spread = vec![0f32; at.images * rows * columns * filters];
+    // Where every position has its gradient and the filters are whole vectors, nothing is to be spread.
+    let plain = !spec.has_route() && !spec.channels_first && filters == spec.out_channels;
+    let len = rows * columns * filters;
+    let mut spread = match plain {
+        true => Vec::new(),
+        false => vec![0f32; at.images * len],
+    };
     let mut images = vec![0f32; at.images * at.image];
-    let some = task.images.chunks(at.images * spec.image_len());
+    let most = at.images;
+    let some = task.images.chunks(most * spec.image_len());
     for (group, some) in some.enumerate() {
         let count = some.len() / spec.image_len();
         for (index, from) in some.chunks_exact(spec.image_len()).enumerate() {
             padded.fill(spec, from, &mut image);
             images[index * at.image..][..at.image].copy_from_slice(&image);
-            let of_batch = task.first + group * at.images + index;
+            if plain {
+                continue;
+            }
+            let of_batch = task.first + group * most + index;
             routed.fill(spec, of_batch, task.output, task.route, task.grad);
             part.add_bias(&routed);
-            let len = rows * columns * filters;
             let spread = &mut spread[index * len..][..len];
             for (row, spread) in spread
                 .chunks_exact_mut(spec.pool * columns * filters)
@@ -282,7 +291,23 @@ unsafe fn by_filter<S: Simd>(task: &Task, part: &mut Part) {
             ..at
         };
         let run = (spec.kernel, task.runs.used);
-        unsafe { add_taps::<S>(&at, run, &spread, &images, &mut part.weight) };
+        let grads = match plain {
+            true => &task.grad[(task.first + group * most) * len..][..count * len],
+            false => &spread,
+        };
+        if plain {
+            add_rows(&mut part.bias, grads);
+        }
+        unsafe { add_taps::<S>(&at, run, grads, &images, &mut part.weight) };
+    }
+}
+
+#[inline(always)]
+fn add_rows(sums: &mut [f32], rows: &[f32]) {
+    for row in rows.chunks_exact(sums.len()) {
+        for (sum, value) in sums.iter_mut().zip(row) {
+            *sum += value;
+        }
     }
 }
 
