@@ -1,5 +1,6 @@
 //! The experiment: one TOML file. The sections are defined where they are used.
 
+pub(crate) mod before;
 pub mod layers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,6 +86,9 @@ impl Loaded {
             None => Layers::parse("built-in quickstart", QUICKSTART)?,
             Some(path) => Layers::read(path)?,
         };
+        if let Some(path) = path {
+            before::complete(&mut layers, path)?;
+        }
         if let Some(file) = path.filter(|_| layers.values().get("search").is_some()) {
             let file = file.display();
             anyhow::bail!(
@@ -349,7 +353,10 @@ impl ExperimentConfig {
     /// SHA-256 of what fixes the weights: see `fixed`.
     pub fn identity(&self) -> Result<String> {
         // A key that came later is left out where it is off: checkpoints of before keep their identity.
-        let text = self.fixed().to_toml()?.replace("\nema_decay = 0.0\n", "\n");
+        let mut text = self.fixed().to_toml()?;
+        for off in ["ema_decay = 0.0", "decay_biases = true"] {
+            text = text.replace(&format!("\n{off}\n"), "\n");
+        }
         Ok(sha256_hex(text.as_bytes()))
     }
 
@@ -383,6 +390,7 @@ impl ExperimentConfig {
                 skip_bad: defaults.data.skip_bad,
                 ..self.data.clone()
             },
+            optimizer: self.optimizer.clone().in_effect(),
             train: TrainConfig {
                 epochs: defaults.train.epochs,
                 evaluation_batch_size: defaults.train.evaluation_batch_size,
@@ -466,6 +474,21 @@ mod tests {
         let mut config = ExperimentConfig::default();
         assert_eq!(config.identity().unwrap(), before);
         config.train.ema_decay = 0.5;
+        assert_ne!(config.identity().unwrap(), before);
+        // What a weft that knew no decay_biases gave: it acted on all tensors.
+        let before = "895d5765fa74e2ee1558afc5de0be80e15b1c63fe8bb1ac878e0aa52910bd4e6";
+        let mut config = ExperimentConfig::default();
+        let adam = crate::train::optimizer::AdamConfig {
+            weight_decay: 0.01,
+            decay_biases: true,
+            ..Default::default()
+        };
+        config.optimizer = OptimizerConfig::AdamW(adam.clone());
+        assert_eq!(config.identity().unwrap(), before);
+        config.optimizer = OptimizerConfig::AdamW(crate::train::optimizer::AdamConfig {
+            decay_biases: false,
+            ..adam
+        });
         assert_ne!(config.identity().unwrap(), before);
     }
 

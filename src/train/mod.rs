@@ -9,6 +9,7 @@ pub mod metrics;
 pub mod optimizer;
 pub mod progress;
 pub mod schedule;
+mod sgd;
 pub mod step;
 pub mod steps;
 pub mod stop;

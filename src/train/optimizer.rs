@@ -1,13 +1,12 @@
 //! Optimizers, and clipping by the global norm.
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::decay::WeightDecayConfig;
-use burn::optim::momentum::MomentumConfig;
-use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig as BurnSgd};
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::adam::{Decay, FusedAdam};
+use super::sgd::Sgd;
 
 /// The `[optimizer]` section.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +33,8 @@ pub struct SgdConfig {
     pub nesterov: bool,
     /// L2 penalty, added to the gradient.
     pub weight_decay: f64,
+    /// Whether biases and the scales and shifts of norms decay too: all that is no matrix or filter.
+    pub decay_biases: bool,
 }
 
 /// Hyper-parameters of Adam and AdamW.
@@ -50,6 +51,8 @@ pub struct AdamConfig {
     pub epsilon: f64,
     /// Adam: L2 penalty, added to the gradient. AdamW: decoupled decay, times the learning rate.
     pub weight_decay: f64,
+    /// Whether biases and the scales and shifts of norms decay too: all that is no matrix or filter.
+    pub decay_biases: bool,
 }
 
 impl Default for OptimizerConfig {
@@ -65,6 +68,7 @@ impl Default for SgdConfig {
             momentum: 0.9,
             nesterov: false,
             weight_decay: 0.0,
+            decay_biases: false,
         }
     }
 }
@@ -77,6 +81,7 @@ impl Default for AdamConfig {
             beta_2: 0.999,
             epsilon: 1e-8,
             weight_decay: 0.0,
+            decay_biases: false,
         }
     }
 }
@@ -98,22 +103,33 @@ impl OptimizerConfig {
         }
     }
 
+    /// The same where only what has an effect is told apart: without weight decay it is one which
+    /// weights decay.
+    pub(crate) fn in_effect(mut self) -> Self {
+        match &mut self {
+            Self::Sgd(SgdConfig {
+                weight_decay,
+                decay_biases,
+                ..
+            })
+            | Self::Adam(AdamConfig {
+                weight_decay,
+                decay_biases,
+                ..
+            })
+            | Self::AdamW(AdamConfig {
+                weight_decay,
+                decay_biases,
+                ..
+            }) => *decay_biases |= *weight_decay == 0.0,
+        }
+        self
+    }
+
     /// Makes the optimizer.
     pub fn init(&self) -> ModuleOptimizer {
-        let decay = |penalty: f64| (penalty > 0.0).then(|| WeightDecayConfig::new(penalty as f32));
         match self {
-            Self::Sgd(config) => {
-                let momentum = (config.momentum > 0.0).then(|| {
-                    MomentumConfig::new()
-                        .with_momentum(config.momentum)
-                        .with_dampening(0.0)
-                        .with_nesterov(config.nesterov)
-                });
-                BurnSgd::new()
-                    .with_momentum(momentum)
-                    .with_weight_decay(decay(config.weight_decay))
-                    .init()
-            }
+            Self::Sgd(config) => ModuleOptimizer::from(Sgd::new(config)),
             Self::Adam(config) => fused_adam(config, Decay::Penalty),
             Self::AdamW(config) => fused_adam(config, Decay::Decoupled),
         }
