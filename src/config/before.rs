@@ -15,7 +15,19 @@ use crate::train::optimizer::OptimizerConfig;
 const DECAY_BIASES: &str = "decay_biases";
 
 /// Keys that came later, at the values of before: an identity leaves them out.
-const OFF: [(&str, &str); 1] = [("optimizer.decay_biases", "true")];
+const OFF: [(&str, &str); 2] = [
+    ("optimizer.decay_biases", "true"),
+    ("augmentation.flip_mode", "\"random\""),
+];
+
+/// Leaves out of a config's text what configs of before did not have.
+pub(super) fn without_new_keys(mut text: String) -> String {
+    for (key, off) in [("train.ema_decay", "0.0")].into_iter().chain(OFF) {
+        let name = key.rsplit('.').next().unwrap_or(key);
+        text = text.replace(&format!("\n{name} = {off}\n"), "\n");
+    }
+    text
+}
 
 /// Leaves out of a study what studies of before did not have.
 pub(crate) fn leave_out(values: &mut BTreeMap<String, String>) {

@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::data::{AugmentationConfig, DataConfig};
+use crate::data::{AugmentationConfig, DataConfig, FlipMode};
 use crate::device::DeviceChoice;
 use crate::model::layers::{IS_FRACTION, is_fraction};
 use crate::model::{InputShape, ModelConfig, cnn::CnnConfig};
@@ -243,6 +243,14 @@ impl Checks<'_> {
 
     fn augmentation(&self, config: &AugmentationConfig) -> Result<(), ConfigError> {
         self.probability("augmentation.flip", config.flip)?;
+        self.that(
+            config.flip > 0.0 || config.flip_mode == FlipMode::Random,
+            "augmentation.flip",
+            shown(config.flip),
+            "with flip_mode = \"alternating\" it is the part of the images that the first epoch flips, and \
+             the second one would flip all",
+            "0.5 flips half of them, or set augmentation.flip_mode = \"random\"",
+        )?;
         self.probability("augmentation.erase", config.erase)?;
         self.that(
             config.shift <= 1024,
@@ -353,10 +361,7 @@ impl ExperimentConfig {
     /// SHA-256 of what fixes the weights: see `fixed`.
     pub fn identity(&self) -> Result<String> {
         // A key that came later is left out where it is off: checkpoints of before keep their identity.
-        let mut text = self.fixed().to_toml()?;
-        for off in ["ema_decay = 0.0", "decay_biases = true"] {
-            text = text.replace(&format!("\n{off}\n"), "\n");
-        }
+        let text = before::without_new_keys(self.fixed().to_toml()?);
         Ok(sha256_hex(text.as_bytes()))
     }
 

@@ -181,6 +181,10 @@ fn values_that_make_no_sense_name_the_key_and_the_line() {
             "line:3: `augmentation.erase_min` is 9",
         ),
         (
+            "[augmentation]\nflip = 0.0\nflip_mode = \"alternating\"",
+            "line:2: `augmentation.flip` is 0",
+        ),
+        (
             "[data]\nvalidation_fraction = 0.0",
             "line: `early_stopping.patience` is 10",
         ),
