@@ -88,6 +88,7 @@ impl ExperimentConfig {
                 OptimizerConfig::Adam(adam) | OptimizerConfig::AdamW(adam) => {
                     adam.decay_biases = true;
                 }
+                OptimizerConfig::Muon(_) => {} // it came later
             }
         }
         Ok(config)

@@ -19,7 +19,7 @@ use crate::run::{self, checkpoints::sha256_hex};
 use crate::train::TrainConfig;
 use crate::train::checkpoint::CheckpointConfig;
 use crate::train::early_stopping::EarlyStoppingConfig;
-use crate::train::optimizer::OptimizerConfig;
+use crate::train::optimizer::{MuonConfig, OptimizerConfig};
 use crate::train::schedule::ScheduleConfig;
 use layers::{ConfigError, Layers};
 
@@ -298,13 +298,7 @@ impl Checks<'_> {
             OptimizerConfig::Sgd(sgd) => {
                 self.fraction("optimizer.momentum", sgd.momentum)?;
                 self.not_negative("optimizer.weight_decay", sgd.weight_decay)?;
-                self.that(
-                    !sgd.nesterov || sgd.momentum > 0.0,
-                    "optimizer.nesterov",
-                    sgd.nesterov,
-                    "Nesterov's form needs momentum",
-                    "set optimizer.momentum = 0.9",
-                )
+                self.nesterov(sgd.nesterov, sgd.momentum)
             }
             OptimizerConfig::Adam(adam) | OptimizerConfig::AdamW(adam) => {
                 self.fraction("optimizer.beta_1", adam.beta_1)?;
@@ -312,7 +306,40 @@ impl Checks<'_> {
                 self.positive("optimizer.epsilon", adam.epsilon)?;
                 self.not_negative("optimizer.weight_decay", adam.weight_decay)
             }
+            OptimizerConfig::Muon(muon) => self.muon(muon),
         }
+    }
+
+    fn muon(&self, muon: &MuonConfig) -> Result<(), ConfigError> {
+        self.fraction("optimizer.momentum", muon.momentum)?;
+        self.nesterov(muon.nesterov, muon.momentum)?;
+        self.not_negative("optimizer.weight_decay", muon.weight_decay)?;
+        self.positive("optimizer.adam_learning_rate", muon.adam_learning_rate)?;
+        self.fraction("optimizer.beta_1", muon.beta_1)?;
+        self.fraction("optimizer.beta_2", muon.beta_2)?;
+        self.positive("optimizer.epsilon", muon.epsilon)?;
+        let has_hidden = match &self.0.config.model {
+            ModelConfig::SoftmaxRegression(_) => false,
+            ModelConfig::Mlp(mlp) => !mlp.hidden.is_empty(),
+            ModelConfig::Cnn(cnn) => !(cnn.blocks.is_empty() && cnn.dense.is_empty()),
+        };
+        self.that(
+            has_hidden,
+            "optimizer.kind",
+            "\"muon\"",
+            "it is for hidden layers, and the model has none",
+            "use \"adamw\", or a model with hidden layers",
+        )
+    }
+
+    fn nesterov(&self, nesterov: bool, momentum: f64) -> Result<(), ConfigError> {
+        self.that(
+            !nesterov || momentum > 0.0,
+            "optimizer.nesterov",
+            nesterov,
+            "Nesterov's form needs momentum",
+            "set optimizer.momentum = 0.9",
+        )
     }
 
     fn schedule(&self, config: &ScheduleConfig) -> Result<(), ConfigError> {

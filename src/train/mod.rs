@@ -6,6 +6,7 @@ pub mod checkpoint;
 mod dashboard;
 pub mod early_stopping;
 pub mod metrics;
+mod muon;
 pub mod optimizer;
 pub mod progress;
 pub mod schedule;

@@ -6,6 +6,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::adam::{Decay, FusedAdam};
+use super::muon::muon;
 use super::sgd::Sgd;
 
 /// The `[optimizer]` section.
@@ -19,6 +20,8 @@ pub enum OptimizerConfig {
     /// Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
     #[serde(rename = "adamw")]
     AdamW(AdamConfig),
+    /// Muon for hidden weights (Jordan et al., 2024), AdamW for the rest.
+    Muon(MuonConfig),
 }
 
 /// Hyper-parameters of SGD.
@@ -55,6 +58,28 @@ pub struct AdamConfig {
     pub decay_biases: bool,
 }
 
+/// Hyper-parameters of Muon, and of AdamW for what Muon does not take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MuonConfig {
+    /// Learning rate of the hidden weights (the schedule's peak).
+    pub learning_rate: f64,
+    /// Momentum; 0 is none.
+    pub momentum: f64,
+    /// Nesterov's form of momentum.
+    pub nesterov: bool,
+    /// Decoupled decay of matrices and filters, times their learning rate.
+    pub weight_decay: f64,
+    /// AdamW's learning rate (the schedule's peak), for the output layer, biases and norms.
+    pub adam_learning_rate: f64,
+    /// AdamW's decay of the first moment.
+    pub beta_1: f64,
+    /// AdamW's decay of the second moment.
+    pub beta_2: f64,
+    /// Added to AdamW's denominator.
+    pub epsilon: f64,
+}
+
 impl Default for OptimizerConfig {
     fn default() -> Self {
         Self::Adam(AdamConfig::default())
@@ -86,25 +111,49 @@ impl Default for AdamConfig {
     }
 }
 
+impl Default for MuonConfig {
+    fn default() -> Self {
+        Self {
+            learning_rate: 0.02,
+            momentum: 0.95,
+            nesterov: true,
+            weight_decay: 0.0,
+            adam_learning_rate: 1e-3,
+            beta_1: 0.9,
+            beta_2: 0.999,
+            epsilon: 1e-8,
+        }
+    }
+}
+
 impl OptimizerConfig {
     /// The schedule's peak.
     pub fn learning_rate(&self) -> f64 {
         match self {
             Self::Sgd(config) => config.learning_rate,
             Self::Adam(config) | Self::AdamW(config) => config.learning_rate,
+            Self::Muon(config) => config.learning_rate,
         }
     }
 
-    /// Running averages that it keeps of each weight's gradient.
+    /// Running averages that it keeps of each weight's gradient, at most.
     pub fn n_averages(&self) -> u64 {
         match self {
             Self::Sgd(config) => u64::from(config.momentum > 0.0),
-            Self::Adam(_) | Self::AdamW(_) => 2,
+            // Muon: one of hidden weights, two of the others.
+            Self::Adam(_) | Self::AdamW(_) | Self::Muon(_) => 2,
         }
     }
 
-    /// The same where only what has an effect is told apart: without weight decay it is one which
-    /// weights decay.
+    /// Copies of the weights that a step needs for itself, at most.
+    pub(crate) fn n_working_copies(&self) -> u64 {
+        match self {
+            Self::Sgd(_) | Self::Adam(_) | Self::AdamW(_) => 0,
+            Self::Muon(_) => 3,
+        }
+    }
+
+    /// The same for all configs that have the same effect: which tensors decay is nothing without decay.
     pub(crate) fn in_effect(mut self) -> Self {
         match &mut self {
             Self::Sgd(SgdConfig {
@@ -122,6 +171,7 @@ impl OptimizerConfig {
                 decay_biases,
                 ..
             }) => *decay_biases |= *weight_decay == 0.0,
+            Self::Muon(_) => {}
         }
         self
     }
@@ -132,6 +182,7 @@ impl OptimizerConfig {
             Self::Sgd(config) => ModuleOptimizer::from(Sgd::new(config)),
             Self::Adam(config) => fused_adam(config, Decay::Penalty),
             Self::AdamW(config) => fused_adam(config, Decay::Decoupled),
+            Self::Muon(config) => muon(config),
         }
     }
 }
