@@ -21,6 +21,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     let erase_threshold = spec[9];
     let erase_min = spec[10];
     let erase_max = spec[11];
+    let flip_key = spec[12];
+    let other_way = spec[13] != 0u;
 
     let n_pixels = u32(height * width);
     let n_values = channels * n_pixels;
@@ -42,7 +44,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
         source_y -= i32(draw(key, image_index, 1u) % span) - i32(shift);
         source_x -= i32(draw(key, image_index, 2u) % span) - i32(shift);
     }
-    if happens(draw(key, image_index, 0u), flip_threshold) {
+    if happens(draw(flip_key, image_index, 0u), flip_threshold) != other_way {
         source_x = width - 1 - source_x;
     }
 

@@ -69,6 +69,8 @@ class Experiment:
         augmentation = self.config.get("augmentation", {})
         if any(augmentation.get(key) for key in ("flip", "shift", "erase")):
             raise SystemExit("the peers do not augment: set augmentation.flip, shift and erase to 0")
+        if self.optimizer["kind"] == "muon":
+            raise SystemExit('the peers have no optimizer "muon": --set optimizer.kind=adam')
         kind = self.config.get("schedule", {}).get("kind", "constant")
         if kind != "constant":
             raise SystemExit(f'the peers have no schedule "{kind}": --set \'schedule={{kind="constant"}}\'')

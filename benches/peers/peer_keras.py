@@ -125,7 +125,10 @@ def optimizer_of(experiment, as_in_weft, keras):
     if config["kind"] == "adamw":
         class_ = keras.optimizers.AdamW
         common["weight_decay"] = decay
-    return (adam_as_in_weft(class_, keras) if as_in_weft else class_)(**common)
+    optimizer = (adam_as_in_weft(class_, keras) if as_in_weft else class_)(**common)
+    if decay > 0 and not config.get("decay_biases", True):
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
 
 
 def adam_as_in_weft(class_, keras):

@@ -129,6 +129,10 @@ def build(experiment, torch):
 
 def optimizer_of(experiment, parameters, torch, capturable):
     config, kind = experiment.optimizer, experiment.optimizer["kind"]
+    if config["weight_decay"] > 0 and not config.get("decay_biases", True):
+        vectors = [parameter for parameter in parameters if parameter.dim() < 2]
+        matrices = [parameter for parameter in parameters if parameter.dim() > 1]
+        parameters = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
     if kind == "sgd":
         names = {"lr": "learning_rate", "momentum": "momentum", "nesterov": "nesterov", "weight_decay": "weight_decay"}
         return torch.optim.SGD(parameters, **{key: config[name] for key, name in names.items()}, fused=True)

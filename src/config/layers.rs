@@ -117,6 +117,20 @@ impl Layers {
         self.lay(Override::new(origin.to_owned(), key, value, hint)?)
     }
 
+    /// Adds a value that the file means without saying so. To be called before any override.
+    pub fn imply(&mut self, section: &str, key: &str, value: Value) -> Result<(), ConfigError> {
+        if let Value::Table(file) = &mut self.file {
+            let section = file
+                .entry(section)
+                .or_insert_with(|| Value::Table(toml::Table::new()));
+            if let Value::Table(section) = section {
+                section.insert(key.to_owned(), value);
+            }
+        }
+        self.merged = merge(&self.file, &self.lines, &self.overrides)?;
+        Ok(())
+    }
+
     fn lay(&mut self, new: Override) -> Result<(), ConfigError> {
         let mut overrides = self.overrides.clone();
         overrides.push(new);

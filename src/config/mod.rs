@@ -1,5 +1,6 @@
 //! The experiment: one TOML file. The sections are defined where they are used.
 
+pub(crate) mod before;
 pub mod layers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::data::{AugmentationConfig, DataConfig};
+use crate::data::{AugmentationConfig, DataConfig, FlipMode};
 use crate::device::DeviceChoice;
 use crate::model::layers::{IS_FRACTION, is_fraction};
 use crate::model::{InputShape, ModelConfig, cnn::CnnConfig};
@@ -18,7 +19,7 @@ use crate::run::{self, checkpoints::sha256_hex};
 use crate::train::TrainConfig;
 use crate::train::checkpoint::CheckpointConfig;
 use crate::train::early_stopping::EarlyStoppingConfig;
-use crate::train::optimizer::OptimizerConfig;
+use crate::train::optimizer::{MuonConfig, OptimizerConfig};
 use crate::train::schedule::ScheduleConfig;
 use layers::{ConfigError, Layers};
 
@@ -85,6 +86,9 @@ impl Loaded {
             None => Layers::parse("built-in quickstart", QUICKSTART)?,
             Some(path) => Layers::read(path)?,
         };
+        if let Some(path) = path {
+            before::complete(&mut layers, path)?;
+        }
         if let Some(file) = path.filter(|_| layers.values().get("search").is_some()) {
             let file = file.display();
             anyhow::bail!(
@@ -239,6 +243,14 @@ impl Checks<'_> {
 
     fn augmentation(&self, config: &AugmentationConfig) -> Result<(), ConfigError> {
         self.probability("augmentation.flip", config.flip)?;
+        self.that(
+            config.flip > 0.0 || config.flip_mode == FlipMode::Random,
+            "augmentation.flip",
+            shown(config.flip),
+            "with flip_mode = \"alternating\" it is the part of the images that the first epoch flips, and \
+             the second one would flip all",
+            "0.5 flips half of them, or set augmentation.flip_mode = \"random\"",
+        )?;
         self.probability("augmentation.erase", config.erase)?;
         self.that(
             config.shift <= 1024,
@@ -286,13 +298,7 @@ impl Checks<'_> {
             OptimizerConfig::Sgd(sgd) => {
                 self.fraction("optimizer.momentum", sgd.momentum)?;
                 self.not_negative("optimizer.weight_decay", sgd.weight_decay)?;
-                self.that(
-                    !sgd.nesterov || sgd.momentum > 0.0,
-                    "optimizer.nesterov",
-                    sgd.nesterov,
-                    "Nesterov's form needs momentum",
-                    "set optimizer.momentum = 0.9",
-                )
+                self.nesterov(sgd.nesterov, sgd.momentum)
             }
             OptimizerConfig::Adam(adam) | OptimizerConfig::AdamW(adam) => {
                 self.fraction("optimizer.beta_1", adam.beta_1)?;
@@ -300,7 +306,40 @@ impl Checks<'_> {
                 self.positive("optimizer.epsilon", adam.epsilon)?;
                 self.not_negative("optimizer.weight_decay", adam.weight_decay)
             }
+            OptimizerConfig::Muon(muon) => self.muon(muon),
         }
+    }
+
+    fn muon(&self, muon: &MuonConfig) -> Result<(), ConfigError> {
+        self.fraction("optimizer.momentum", muon.momentum)?;
+        self.nesterov(muon.nesterov, muon.momentum)?;
+        self.not_negative("optimizer.weight_decay", muon.weight_decay)?;
+        self.positive("optimizer.adam_learning_rate", muon.adam_learning_rate)?;
+        self.fraction("optimizer.beta_1", muon.beta_1)?;
+        self.fraction("optimizer.beta_2", muon.beta_2)?;
+        self.positive("optimizer.epsilon", muon.epsilon)?;
+        let has_hidden = match &self.0.config.model {
+            ModelConfig::SoftmaxRegression(_) => false,
+            ModelConfig::Mlp(mlp) => !mlp.hidden.is_empty(),
+            ModelConfig::Cnn(cnn) => !(cnn.blocks.is_empty() && cnn.dense.is_empty()),
+        };
+        self.that(
+            has_hidden,
+            "optimizer.kind",
+            "\"muon\"",
+            "it is for hidden layers, and the model has none",
+            "use \"adamw\", or a model with hidden layers",
+        )
+    }
+
+    fn nesterov(&self, nesterov: bool, momentum: f64) -> Result<(), ConfigError> {
+        self.that(
+            !nesterov || momentum > 0.0,
+            "optimizer.nesterov",
+            nesterov,
+            "Nesterov's form needs momentum",
+            "set optimizer.momentum = 0.9",
+        )
     }
 
     fn schedule(&self, config: &ScheduleConfig) -> Result<(), ConfigError> {
@@ -340,13 +379,6 @@ fn shown(value: f64) -> String {
     }
 }
 
-/// Keys that came later, as they are where they change nothing: checkpoints of before keep their identity.
-const LATER_AND_OFF: [&str; 3] = [
-    "ema_decay = 0.0",
-    "head = \"flatten\"",
-    "pool_first = false",
-];
-
 impl ExperimentConfig {
     /// The whole config as TOML, every key given.
     pub fn to_toml(&self) -> Result<String> {
@@ -355,10 +387,8 @@ impl ExperimentConfig {
 
     /// SHA-256 of what fixes the weights: see `fixed`.
     pub fn identity(&self) -> Result<String> {
-        let mut text = self.fixed().to_toml()?;
-        for line in LATER_AND_OFF {
-            text = text.replace(&format!("\n{line}\n"), "\n");
-        }
+        // A key that came later is left out where it is off: checkpoints of before keep their identity.
+        let text = before::without_new_keys(self.fixed().to_toml()?);
         Ok(sha256_hex(text.as_bytes()))
     }
 
@@ -392,6 +422,7 @@ impl ExperimentConfig {
                 skip_bad: defaults.data.skip_bad,
                 ..self.data.clone()
             },
+            optimizer: self.optimizer.clone().in_effect(),
             train: TrainConfig {
                 epochs: defaults.train.epochs,
                 evaluation_batch_size: defaults.train.evaluation_batch_size,
@@ -475,6 +506,21 @@ mod tests {
         let mut config = ExperimentConfig::default();
         assert_eq!(config.identity().unwrap(), before);
         config.train.ema_decay = 0.5;
+        assert_ne!(config.identity().unwrap(), before);
+        // What a weft that knew no decay_biases gave: it acted on all tensors.
+        let before = "895d5765fa74e2ee1558afc5de0be80e15b1c63fe8bb1ac878e0aa52910bd4e6";
+        let mut config = ExperimentConfig::default();
+        let adam = crate::train::optimizer::AdamConfig {
+            weight_decay: 0.01,
+            decay_biases: true,
+            ..Default::default()
+        };
+        config.optimizer = OptimizerConfig::AdamW(adam.clone());
+        assert_eq!(config.identity().unwrap(), before);
+        config.optimizer = OptimizerConfig::AdamW(crate::train::optimizer::AdamConfig {
+            decay_biases: false,
+            ..adam
+        });
         assert_ne!(config.identity().unwrap(), before);
     }
 

@@ -10,7 +10,7 @@ use burn::data::dataset::DatasetError;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::epoch_order::epoch_order;
-use crate::kernels::gather_batch::{Augmentation, pack};
+use crate::kernels::gather_batch::{Augmentation, FlipDraw, pack};
 use crate::kernels::{GatherSpec, gather_batch};
 use crate::random::mix;
 
@@ -144,6 +144,7 @@ pub struct ResidentLoader {
 /// Keeps the draws of augmentation and of steps apart from the others of the same seed.
 const AUGMENTATION_TAG: u64 = 0x6175_676d; // "augm"
 const STEP_TAG: u64 = 0x7374_6570; // "step"
+const FLIP_TAG: u64 = 0x666c_6970; // "flip"
 
 impl ResidentLoader {
     /// Batches of `batch_size`; the last one of a pass may be smaller.
@@ -252,6 +253,20 @@ impl Batches<'_> {
     }
 }
 
+impl Batches<'_> {
+    /// `key`: of the epoch's other draws. Alternating (Jordan, 2024), two epochs in a row show both sides of
+    /// each image; the first epoch is 1.
+    fn flip(&self, key: u32) -> FlipDraw {
+        match self.augmentation.alternates {
+            false => FlipDraw::anew(key),
+            true => FlipDraw {
+                key: mix(&[self.seed, FLIP_TAG]) as u32,
+                other_way: self.epoch.is_multiple_of(2),
+            },
+        }
+    }
+}
+
 impl Iterator for Batches<'_> {
     type Item = Result<Batch, DatasetError>;
 
@@ -261,13 +276,15 @@ impl Iterator for Batches<'_> {
             return None;
         }
         let split = &self.loader.split;
+        let key = mix(&[self.seed, AUGMENTATION_TAG, self.epoch]) as u32;
         let spec = GatherSpec {
             first: range.start as u32,
             n_images: range.len() as u32,
             channels: split.channels as u32,
             height: split.height as u32,
             width: split.width as u32,
-            key: mix(&[self.seed, AUGMENTATION_TAG, self.epoch]) as u32,
+            key,
+            flip: self.flip(key),
             augmentation: self.augmentation,
         };
         let key = mix(&[self.seed, STEP_TAG, self.epoch, self.batch]) as u32;

@@ -55,6 +55,8 @@ pub enum Normalization {
 pub struct AugmentationConfig {
     /// Probability of a horizontal flip.
     pub flip: f64,
+    /// In which epochs an image is flipped.
+    pub flip_mode: FlipMode,
     /// Largest shift in pixels, each way and on each axis; what enters is black.
     pub shift: u32,
     /// Probability of erasing a rectangle.
@@ -63,6 +65,18 @@ pub struct AugmentationConfig {
     pub erase_min: u32,
     /// Longest side of that rectangle in pixels.
     pub erase_max: u32,
+}
+
+/// In which epochs an image is flipped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlipMode {
+    /// Drawn anew for each epoch.
+    #[default]
+    Random,
+    /// Drawn for the first epoch; then in every second one (Jordan, 2024, "94% on CIFAR-10 in 3.29 seconds on a
+    /// single GPU").
+    Alternating,
 }
 
 impl Default for DataConfig {
@@ -130,7 +144,10 @@ impl AugmentationConfig {
     /// As the kernel takes it.
     pub fn for_kernel(&self) -> Augmentation {
         let (min, max) = (self.erase_min, self.erase_max);
-        Augmentation::new(self.flip, self.shift, self.erase, min, max)
+        Augmentation {
+            alternates: self.flip_mode == FlipMode::Alternating,
+            ..Augmentation::new(self.flip, self.shift, self.erase, min, max)
+        }
     }
 }
 

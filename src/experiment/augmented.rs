@@ -4,9 +4,9 @@ use anyhow::{Context, Result};
 use burn::data::dataloader::DataLoader;
 
 use super::Experiment;
-use crate::data::AugmentationConfig;
 use crate::data::epoch_order::epoch_order;
 use crate::data::loader::{Cursor, HostSplit, Order, ResidentLoader, ResidentSplit};
+use crate::data::{AugmentationConfig, FlipMode};
 use crate::device;
 use crate::report::plots::{Augmented, AugmentedImage};
 
@@ -92,7 +92,11 @@ impl Experiment {
 fn told(config: &AugmentationConfig) -> String {
     let mut all = Vec::new();
     if config.flip > 0.0 {
-        all.push(format!("flipped with probability {}", config.flip));
+        let when = match config.flip_mode {
+            FlipMode::Random => "",
+            FlipMode::Alternating => " in the first epoch, then in every second one",
+        };
+        all.push(format!("flipped with probability {}{when}", config.flip));
     }
     if config.shift > 0 {
         all.push(format!("shifted by up to {} pixels", config.shift));

@@ -197,8 +197,8 @@ impl Experiment {
             return Ok(());
         };
         let totals = Totals::of(&layers);
-        // The weights, their gradients, and what is kept of each.
-        let copies = 2 + self.n_averages();
+        // The weights, their gradients, what is kept of each, and what a step makes of it.
+        let copies = 2 + self.n_averages() + self.config.optimizer.n_working_copies();
         let resident = n_images + self.n_images(SplitName::Validation);
         let fixed = totals
             .parameters

@@ -79,7 +79,7 @@ pub fn config_of(checkpoint: &Checkpoint) -> Result<ExperimentConfig> {
     let path = checkpoint.folder.join(CONFIG_FILE);
     let bytes = checkpoint.file(CONFIG_FILE)?;
     let text = std::str::from_utf8(bytes).with_context(|| format!("{}", path.display()))?;
-    toml::from_str(text).with_context(|| {
+    ExperimentConfig::from_checkpoint(text).with_context(|| {
         format!(
             "{} is of another weft\nhint: use the weft that wrote it",
             path.display()

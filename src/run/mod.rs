@@ -323,6 +323,20 @@ fn is_device_name(name: &str) -> bool {
             .any(|port| stem.strip_prefix(port).is_some_and(is_digit))
 }
 
+/// Whether this is the config of a run or of a checkpoint: one that weft wrote, with every key.
+pub(crate) fn is_config_of_run(path: &Path) -> bool {
+    let beside = |name: &str| path.with_file_name(name).exists();
+    path.file_name() == Some("config.toml".as_ref())
+        && ["environment.json", "checkpoints", "manifest.json"]
+            .into_iter()
+            .any(beside)
+}
+
+/// Whether this is the file of a study that has begun.
+pub(crate) fn is_file_of_study(path: &Path) -> bool {
+    path.file_name() == Some("study.toml".as_ref()) && path.with_file_name("log.jsonl").exists()
+}
+
 fn is_run(folder: &Path) -> bool {
     folder.join("config.toml").is_file()
 }

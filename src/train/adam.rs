@@ -24,15 +24,18 @@ pub(super) struct FusedAdam {
 }
 
 impl FusedAdam {
-    /// The numbers of step `time`, counted from 1.
-    fn spec(&self, learning_rate: f64, time: usize) -> AdamSpec {
+    /// The numbers of step `time`, counted from 1, of a tensor with so many dimensions.
+    fn spec(&self, dimensions: usize, learning_rate: f64, time: usize) -> AdamSpec {
         let AdamConfig {
             beta_1,
             beta_2,
             epsilon,
             weight_decay,
+            decay_biases,
             ..
         } = self.config;
+        let decays = decay_biases || dimensions > 1;
+        let weight_decay = if decays { weight_decay } else { 0.0 };
         let time = i32::try_from(time).unwrap_or(i32::MAX);
         let (penalty, keep) = match self.decay {
             Decay::Penalty => (weight_decay, 1.0),
@@ -66,7 +69,7 @@ impl Optimizer for FusedAdam {
             }
             None => (1, [grad.zeros_like(), grad.zeros_like()]),
         };
-        let spec = self.spec(learning_rate, time);
+        let spec = self.spec(D, learning_rate, time);
         let (tensor, [first, second]) = adam(tensor, grad, moments, spec);
         let momentum = AdaptiveMomentumState::new(time, first, second);
         (tensor, Some(AdamState::new(momentum)))

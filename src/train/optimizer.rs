@@ -1,13 +1,13 @@
 //! Optimizers, and clipping by the global norm.
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::decay::WeightDecayConfig;
-use burn::optim::momentum::MomentumConfig;
-use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig as BurnSgd};
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::adam::{Decay, FusedAdam};
+use super::muon::muon;
+use super::sgd::Sgd;
 
 /// The `[optimizer]` section.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +20,8 @@ pub enum OptimizerConfig {
     /// Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
     #[serde(rename = "adamw")]
     AdamW(AdamConfig),
+    /// Muon for hidden weights (Jordan et al., 2024), AdamW for the rest.
+    Muon(MuonConfig),
 }
 
 /// Hyper-parameters of SGD.
@@ -34,6 +36,8 @@ pub struct SgdConfig {
     pub nesterov: bool,
     /// L2 penalty, added to the gradient.
     pub weight_decay: f64,
+    /// Whether biases and the scales and shifts of norms decay too: all that is no matrix or filter.
+    pub decay_biases: bool,
 }
 
 /// Hyper-parameters of Adam and AdamW.
@@ -50,6 +54,30 @@ pub struct AdamConfig {
     pub epsilon: f64,
     /// Adam: L2 penalty, added to the gradient. AdamW: decoupled decay, times the learning rate.
     pub weight_decay: f64,
+    /// Whether biases and the scales and shifts of norms decay too: all that is no matrix or filter.
+    pub decay_biases: bool,
+}
+
+/// Hyper-parameters of Muon, and of AdamW for what Muon does not take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MuonConfig {
+    /// Learning rate of the hidden weights (the schedule's peak).
+    pub learning_rate: f64,
+    /// Momentum; 0 is none.
+    pub momentum: f64,
+    /// Nesterov's form of momentum.
+    pub nesterov: bool,
+    /// Decoupled decay of matrices and filters, times their learning rate.
+    pub weight_decay: f64,
+    /// AdamW's learning rate (the schedule's peak), for the output layer, biases and norms.
+    pub adam_learning_rate: f64,
+    /// AdamW's decay of the first moment.
+    pub beta_1: f64,
+    /// AdamW's decay of the second moment.
+    pub beta_2: f64,
+    /// Added to AdamW's denominator.
+    pub epsilon: f64,
 }
 
 impl Default for OptimizerConfig {
@@ -65,6 +93,7 @@ impl Default for SgdConfig {
             momentum: 0.9,
             nesterov: false,
             weight_decay: 0.0,
+            decay_biases: false,
         }
     }
 }
@@ -77,6 +106,22 @@ impl Default for AdamConfig {
             beta_2: 0.999,
             epsilon: 1e-8,
             weight_decay: 0.0,
+            decay_biases: false,
+        }
+    }
+}
+
+impl Default for MuonConfig {
+    fn default() -> Self {
+        Self {
+            learning_rate: 0.02,
+            momentum: 0.95,
+            nesterov: true,
+            weight_decay: 0.0,
+            adam_learning_rate: 1e-3,
+            beta_1: 0.9,
+            beta_2: 0.999,
+            epsilon: 1e-8,
         }
     }
 }
@@ -87,35 +132,57 @@ impl OptimizerConfig {
         match self {
             Self::Sgd(config) => config.learning_rate,
             Self::Adam(config) | Self::AdamW(config) => config.learning_rate,
+            Self::Muon(config) => config.learning_rate,
         }
     }
 
-    /// Running averages that it keeps of each weight's gradient.
+    /// Running averages that it keeps of each weight's gradient, at most.
     pub fn n_averages(&self) -> u64 {
         match self {
             Self::Sgd(config) => u64::from(config.momentum > 0.0),
-            Self::Adam(_) | Self::AdamW(_) => 2,
+            // Muon: one of hidden weights, two of the others.
+            Self::Adam(_) | Self::AdamW(_) | Self::Muon(_) => 2,
         }
+    }
+
+    /// Copies of the weights that a step needs for itself, at most.
+    pub(crate) fn n_working_copies(&self) -> u64 {
+        match self {
+            Self::Sgd(_) | Self::Adam(_) | Self::AdamW(_) => 0,
+            Self::Muon(_) => 3,
+        }
+    }
+
+    /// The same for all configs that have the same effect: which tensors decay is nothing without decay.
+    pub(crate) fn in_effect(mut self) -> Self {
+        match &mut self {
+            Self::Sgd(SgdConfig {
+                weight_decay,
+                decay_biases,
+                ..
+            })
+            | Self::Adam(AdamConfig {
+                weight_decay,
+                decay_biases,
+                ..
+            })
+            | Self::AdamW(AdamConfig {
+                weight_decay,
+                decay_biases,
+                ..
+            }) => *decay_biases |= *weight_decay == 0.0,
+            Self::Muon(_) => {}
+        }
+        self
     }
 
     /// Makes the optimizer.
     pub fn init(&self) -> ModuleOptimizer {
-        let decay = |penalty: f64| (penalty > 0.0).then(|| WeightDecayConfig::new(penalty as f32));
         match self {
-            Self::Sgd(config) => {
-                let momentum = (config.momentum > 0.0).then(|| {
-                    MomentumConfig::new()
-                        .with_momentum(config.momentum)
-                        .with_dampening(0.0)
-                        .with_nesterov(config.nesterov)
-                });
-                BurnSgd::new()
-                    .with_momentum(momentum)
-                    .with_weight_decay(decay(config.weight_decay))
-                    .init()
-            }
+            Self::Sgd(config) => ModuleOptimizer::from(Sgd::new(config)),
             Self::Adam(config) => fused_adam(config, Decay::Penalty),
             Self::AdamW(config) => fused_adam(config, Decay::Decoupled),
+            Self::Muon(config) => muon(config),
         }
     }
 }

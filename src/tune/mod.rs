@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::config::layers::{ConfigError, Layers};
-use crate::config::{ExperimentConfig, Loaded, changed, flattened};
+use crate::config::{ExperimentConfig, Loaded, before, changed, flattened};
 use crate::model::InputShape;
 use crate::run::checkpoints::sha256_hex;
 use crate::run::records::Change;
@@ -99,7 +99,9 @@ pub struct Study {
 impl Study {
     /// Reads a study's file, with `--set` assignments for the experiment.
     pub fn read(path: &Path, assignments: &[String]) -> Result<Self> {
-        Self::new(Layers::read(path)?, assignments)
+        let mut base = Layers::read(path)?;
+        before::complete_study(&mut base, path)?;
+        Self::new(base, assignments)
     }
 
     fn new(mut base: Layers, assignments: &[String]) -> Result<Self> {
@@ -222,10 +224,24 @@ impl Study {
     pub fn to_toml(&self) -> Result<String> {
         let mut values = self.base.values().clone();
         if let Value::Table(table) = &mut values {
+            self.say_what_decays(table);
             let search = Value::try_from(&self.search).context("the search cannot be written")?;
             table.insert("search".to_owned(), search);
         }
         toml::to_string(&values).context("the study cannot be written as TOML")
+    }
+
+    /// A key of the optimizer that a study's file of before did not have, and meant otherwise.
+    fn say_what_decays(&self, table: &mut Table) {
+        let of_all = self.base_values.get("optimizer");
+        let decays = of_all.and_then(|optimizer| optimizer.get("decay_biases"));
+        let (Some(of_all), Some(decays)) = (of_all, decays) else {
+            return;
+        };
+        let optimizer = table.entry("optimizer").or_insert_with(|| of_all.clone());
+        if let Value::Table(optimizer) = optimizer {
+            optimizer.insert("decay_biases".to_owned(), decays.clone());
+        }
     }
 
     /// What differs from another study so that they cannot be one.
@@ -242,6 +258,11 @@ impl Study {
         Ok(sha256_hex(text.as_bytes()))
     }
 
+    fn varies_decay(&self) -> bool {
+        let mut keys = self.dimensions.iter().flat_map(|dimension| &dimension.keys);
+        keys.any(|key| key == "optimizer" || key == "optimizer.weight_decay")
+    }
+
     /// What makes it this study: all but the name, the device, where the data lies, what is trained at the
     /// end, and for how long it searches.
     fn fixed(&self) -> Result<BTreeMap<String, String>> {
@@ -254,7 +275,11 @@ impl Study {
         config.train.epochs = defaults.train.epochs;
         config.report = defaults.report;
         config.checkpoint = defaults.checkpoint;
+        if !self.varies_decay() {
+            config.optimizer = config.optimizer.in_effect();
+        }
         let mut values = flattened(&config)?;
+        before::leave_out(&mut values);
         let search = SearchConfig {
             trials: 0,
             iterations: 0,

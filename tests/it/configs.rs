@@ -134,7 +134,7 @@ fn the_reference_is_the_defaults_and_lists_every_key() {
 #[test]
 fn the_reference_lists_every_other_kind_with_its_defaults() {
     let blocks = other_kinds(&reference());
-    assert_eq!(blocks.len(), 6, "{blocks:#?}");
+    assert_eq!(blocks.len(), 7, "{blocks:#?}");
     for block in blocks {
         let (section, body) = block.split_once('\n').unwrap();
         let kind = body.lines().next().unwrap();
@@ -173,8 +173,20 @@ fn values_that_make_no_sense_name_the_key_and_the_line() {
             "line:3: `optimizer.learning_rate` is 0",
         ),
         (
+            "[model]\nkind = \"softmax_regression\"\n[optimizer]\nkind = \"muon\"",
+            "line:4: `optimizer.kind` is \"muon\"",
+        ),
+        (
+            "[optimizer]\nkind = \"muon\"\nmomentum = 0.0",
+            "line: `optimizer.nesterov` is true",
+        ),
+        (
             "[augmentation]\nflip = 1.5",
             "line:2: `augmentation.flip` is 1.5",
+        ),
+        (
+            "[augmentation]\nflip = 0.0\nflip_mode = \"alternating\"",
+            "line:2: `augmentation.flip` is 0",
         ),
         (
             "[augmentation]\nerase = 0.5\nerase_min = 9\nerase_max = 3",

@@ -5,10 +5,15 @@ mod conv_block;
 mod dense;
 mod loss_and_adam;
 
+use burn::data::dataloader::DataLoader;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use weft::data::fashion_mnist::{self, Dataset, Lookup};
-use weft::kernels::gather_batch::{Augmentation, on_cpu, pack, table};
+use weft::data::idx::Images;
+use weft::data::loader::{Cursor, HostSplit, Order, ResidentLoader, ResidentSplit};
+use weft::data::{AugmentationConfig, FlipMode};
+use weft::kernels::gather_batch::{Augmentation, FlipDraw, on_cpu, pack, table};
 use weft::kernels::{DropoutSpec, GatherSpec, dropout, dropout_mask, gather_batch};
+use weft::run::checkpoints::sha256_hex;
 
 use crate::devices;
 
@@ -37,6 +42,7 @@ fn spec(augmentation: Augmentation) -> GatherSpec {
         height: 28,
         width: 28,
         key: 0xdead_beef,
+        flip: FlipDraw::anew(0xdead_beef),
         augmentation,
     }
 }
@@ -52,8 +58,14 @@ fn gather_batch_gives_the_twins_bits_on_every_device() {
     let all: Vec<u32> = (0..images.n_images as u32).collect();
     let packed = pack(&images.pixels, 28 * 28, &all);
     let table = table(0.286, 0.353);
-    for augmentation in [Augmentation::default(), AUGMENTED()] {
-        let spec = spec(augmentation);
+    let other_way = GatherSpec {
+        flip: FlipDraw {
+            key: 99,
+            other_way: true,
+        },
+        ..spec(AUGMENTED())
+    };
+    for spec in [spec(Augmentation::default()), spec(AUGMENTED()), other_way] {
         let expected: Vec<u32> = on_cpu(&packed, &order(), &table, &spec)
             .into_iter()
             .map(f32::to_bits)
@@ -67,9 +79,92 @@ fn gather_batch_gives_the_twins_bits_on_every_device() {
                     spec,
                 );
                 assert_eq!(batch.dims(), [129, 1, 28, 28]);
-                assert_eq!(bits(batch), expected, "{device:?} {augmentation:?}");
+                assert_eq!(bits(batch), expected, "{device:?} {spec:?}");
             }
         }
+    }
+}
+
+/// The bits of before there were flips that alternate: a run of before goes on with them.
+#[test]
+fn random_changes_stay_what_they_were() {
+    let images = sample().train.images;
+    let all: Vec<u32> = (0..images.n_images as u32).collect();
+    let packed = pack(&images.pixels, 28 * 28, &all);
+    let batch = on_cpu(&packed, &order(), &table(0.286, 0.353), &spec(AUGMENTED()));
+    let bytes: Vec<u8> = batch.iter().flat_map(|value| value.to_le_bytes()).collect();
+    assert_eq!(
+        sha256_hex(&bytes),
+        "5da936d2628ee69b0c71dd5e61f307678adff16a8b1b945b967947e2255a858a"
+    );
+}
+
+/// In which epochs images are flipped, by their place in the split. The images tell their place and side by
+/// two pixels.
+fn flipped(seed: u64, flip: f64, batch_size: usize, device: &Device) -> Vec<Vec<bool>> {
+    const N: usize = 200;
+    let images = Images {
+        n_images: N,
+        channels: 1,
+        height: 1,
+        width: 2,
+        pixels: (0..N).flat_map(|image| [image as u8, 255]).collect(),
+    };
+    let host = HostSplit {
+        images: &images,
+        labels: &[0; N],
+        image_indices: &(0..N as u32).collect::<Vec<_>>(),
+        table: &table(0.0, 1.0),
+    };
+    let augmentation = AugmentationConfig {
+        flip,
+        flip_mode: FlipMode::Alternating,
+        ..AugmentationConfig::default()
+    };
+    let cursor = Cursor::default();
+    let order = Order::Shuffled {
+        seed,
+        augmentation: augmentation.for_kernel(),
+        cursor: cursor.clone(),
+    };
+    let loader = ResidentLoader::new(ResidentSplit::upload(&host, device), batch_size, order);
+    let of_epoch = |epoch| {
+        let mut found = vec![false; N];
+        cursor.set(epoch, 0);
+        for batch in loader.iter() {
+            let data = batch.unwrap().images.into_data();
+            let bytes: Vec<u8> = data
+                .iter::<f32>()
+                .map(|v| (v * 255.0).round() as u8)
+                .collect();
+            for sides in bytes.chunks(2) {
+                let is_flipped = sides[0] == 255;
+                found[usize::from(sides[usize::from(is_flipped)])] = is_flipped;
+            }
+        }
+        found
+    };
+    (1..=4).map(of_epoch).collect()
+}
+
+#[test]
+fn flips_that_alternate_show_both_sides_in_every_two_epochs() {
+    let count = |flips: &[bool]| flips.iter().filter(|&&flip| flip).count();
+    for device in devices::all("flips_that_alternate_show_both_sides_in_every_two_epochs") {
+        let epochs = flipped(1, 0.5, 64, &device);
+        assert!((80..120).contains(&count(&epochs[0])), "{epochs:?}");
+        for pair in epochs.windows(2) {
+            let differ = pair[0]
+                .iter()
+                .zip(&pair[1])
+                .all(|(one, other)| one != other);
+            assert!(differ, "{device:?} {pair:?}");
+        }
+        // Neither the batches nor where an image lies in them counts, but the seed does.
+        assert_eq!(flipped(1, 0.5, 7, &device), epochs);
+        assert_ne!(flipped(2, 0.5, 64, &device)[0], epochs[0]);
+        assert!((5..40).contains(&count(&flipped(1, 0.1, 64, &device)[0])));
+        assert_eq!(count(&flipped(1, 1.0, 64, &device)[1]), 0);
     }
 }
 
@@ -110,6 +205,7 @@ fn augmentation_does_what_it_says() {
             height: height as u32,
             width: width as u32,
             key,
+            flip: FlipDraw::anew(key),
             augmentation,
         };
         on_cpu(&packed, &[0], &table(0.0, 1.0), &spec)
@@ -185,6 +281,7 @@ fn colour_spec(n_images: usize, augmentation: Augmentation) -> GatherSpec {
         height: 9,
         width: 7,
         key: 77,
+        flip: FlipDraw::anew(77),
         augmentation,
     }
 }
@@ -262,6 +359,7 @@ fn odd_sizes_and_many_workgroups_give_the_twins_bits() {
         height,
         width,
         key: 5,
+        flip: FlipDraw::anew(5),
         augmentation: AUGMENTED(),
     };
     let table = table(0.0, 1.0);

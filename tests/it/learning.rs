@@ -85,7 +85,7 @@ pub(crate) fn handful() -> TempDir {
     folder
 }
 
-const MODELS: [&str; 4] = [
+pub(crate) const MODELS: [&str; 4] = [
     "kind = \"softmax_regression\"",
     "kind = \"mlp\"\nhidden = [64, 32]\nactivation = \"selu\"\ninitializer = \"lecun_normal\"",
     "kind = \"mlp\"\nhidden = [64]\nactivation = \"gelu\"\nbatch_norm = true",
@@ -222,6 +222,10 @@ fn every_optimizer_and_schedule_learns() {
         ),
         (
             "kind = \"adamw\"\nlearning_rate = 0.01\nweight_decay = 0.1",
+            "kind = \"cosine\"",
+        ),
+        (
+            "kind = \"muon\"\nweight_decay = 0.1\nadam_learning_rate = 0.01",
             "kind = \"cosine\"",
         ),
     ] {

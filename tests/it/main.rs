@@ -17,6 +17,7 @@ mod image_folders;
 mod kernels;
 mod learning;
 mod models;
+mod optimizers;
 mod own_data;
 mod plots;
 mod predict;

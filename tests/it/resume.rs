@@ -111,8 +111,19 @@ fn files(trained: &Trained) -> Vec<(String, Vec<u8>)> {
     files.filter(|(name, _)| name.ends_with(".bpk")).collect()
 }
 
-fn resumes_exactly(device: &str) {
-    let make = || experiment(TOML, device, None);
+/// Muon with both of its rules, and flips that alternate.
+fn with_muon() -> String {
+    let muon =
+        "kind = \"muon\"\nlearning_rate = 0.02\nadam_learning_rate = 0.01\nweight_decay = 0.01";
+    TOML.replace(
+        "kind = \"adamw\"\nlearning_rate = 0.005\nweight_decay = 0.01",
+        muon,
+    )
+    .replace("flip = 0.5", "flip = 0.5\nflip_mode = \"alternating\"")
+}
+
+fn resumes_exactly(toml: &str, device: &str) {
+    let make = || experiment(toml, device, None);
     let whole = train(&make, &[]);
     assert_eq!(whole.state.step, 3 * STEPS_PER_EPOCH);
     let learned = whole.state.history[2].train_accuracy;
@@ -144,12 +155,14 @@ fn resumes_exactly(device: &str) {
 
 #[test]
 fn a_resumed_run_is_identical_on_flex() {
-    resumes_exactly("cpu");
+    resumes_exactly(TOML, "cpu");
+    resumes_exactly(&with_muon(), "cpu");
 }
 
 #[test]
 fn a_resumed_run_is_identical_on_ndarray() {
-    resumes_exactly("ndarray");
+    resumes_exactly(TOML, "ndarray");
+    resumes_exactly(&with_muon(), "ndarray");
 }
 
 #[test]
@@ -157,13 +170,18 @@ fn a_resumed_run_goes_on_on_wgpu() {
     let Some(device) = devices::gpu_choice() else {
         return devices::skip("a_resumed_run_goes_on_on_wgpu");
     };
+    goes_on_on_wgpu(TOML, &device);
+    goes_on_on_wgpu(&with_muon(), &device);
+}
+
+fn goes_on_on_wgpu(toml: &str, device: &str) {
     // Small differences between two runs may end one of them early: not here. And Mesa's software
     // adapter adds no more than 65,535 numbers (75 x 28 x 28 are fewer).
-    let toml = TOML
+    let toml = toml
         .replace("patience = 2", "patience = 0")
         .replace("batch_size = 150", "batch_size = 75")
         .replace("epochs = 3", "epochs = 2");
-    let make = || experiment(&toml, &device, None);
+    let make = || experiment(&toml, device, None);
     let whole = train(&make, &[]);
     let resumed = train(&make, &[2 * STEPS_PER_EPOCH]);
     let on_flex = train(&|| experiment(&toml, "cpu", None), &[]);

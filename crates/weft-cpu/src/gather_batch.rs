@@ -20,8 +20,29 @@ pub struct GatherSpec {
     pub width: u32,
     /// Key of the draws: a function of (seed, epoch). The image's index is the counter.
     pub key: u32,
+    /// Which images are flipped.
+    pub flip: FlipDraw,
     /// How the images are changed.
     pub augmentation: Augmentation,
+}
+
+/// What decides whether an image is flipped, beside its index and the probability.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FlipDraw {
+    /// Key of the draw: that of the others, or one that is the same in all epochs.
+    pub key: u32,
+    /// Flips those that the draw leaves, and leaves those that it flips.
+    pub other_way: bool,
+}
+
+impl FlipDraw {
+    /// As the other draws: anew for each key.
+    pub fn anew(key: u32) -> Self {
+        Self {
+            key,
+            other_way: false,
+        }
+    }
 }
 
 /// Random changes of an image. The default changes nothing.
@@ -29,6 +50,9 @@ pub struct GatherSpec {
 pub struct Augmentation {
     /// Probability of a horizontal flip, in 1/2^24 (see [`threshold`]).
     pub flip_threshold: u32,
+    /// Whether that is drawn for the first epoch alone, and each later one flips what the one before it
+    /// did not. The kernel knows no epochs: see [`FlipDraw`].
+    pub alternates: bool,
     /// Largest shift in pixels, each way and on each axis; what enters is zero.
     pub shift: u32,
     /// Probability of erasing a rectangle, in 1/2^24.
@@ -44,6 +68,7 @@ impl Augmentation {
     pub fn new(flip: f64, shift: u32, erase: f64, erase_min: u32, erase_max: u32) -> Self {
         Self {
             flip_threshold: threshold(flip),
+            alternates: false,
             shift,
             erase_threshold: threshold(erase),
             erase_min: erase_min.min(erase_max),
@@ -71,7 +96,7 @@ impl GatherSpec {
     }
 
     /// The shader's `spec` array.
-    pub fn words(&self) -> [u32; 12] {
+    pub fn words(&self) -> [u32; 14] {
         let augmentation = &self.augmentation;
         [
             self.first,
@@ -86,6 +111,8 @@ impl GatherSpec {
             augmentation.erase_threshold,
             augmentation.erase_min,
             augmentation.erase_max,
+            self.flip.key,
+            u32::from(self.flip.other_way),
         ]
     }
 }
@@ -226,7 +253,8 @@ impl Change {
             [top, left, height, width]
         });
         Self {
-            flip: happens(bits(0), a.flip_threshold),
+            flip: happens(draw(spec.flip.key, image_index, 0), a.flip_threshold)
+                != spec.flip.other_way,
             shift_y: shift(1),
             shift_x: shift(2),
             erase,
