@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::evaluate::tta::Tta;
 use crate::export::Format;
 
 /// Trains image classifiers on the GPU you already have (Vulkan, Metal, DX12), or on the CPU.
@@ -122,7 +123,7 @@ pub struct ResumeArgs {
     /// Change a key of the run's config from here on, such as --set early_stopping.patience=20
     ///
     /// What may change: train.epochs, train.on_divergence, train.evaluation_batch_size,
-    /// checkpoint.every_minutes, report, and early_stopping but for its monitor. All else fixes the weights.
+    /// evaluation, checkpoint.every_minutes, report, and early_stopping but for its monitor. All else fixes the weights.
     /// The change is kept in the run's config.toml and in its checkpoints.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub assignments: Vec<String>,
@@ -257,6 +258,11 @@ pub struct EvaluateArgs {
     /// best, last, or the step of a checkpoint [default: the run's result]
     #[arg(long, value_name = "CHECKPOINT")]
     pub checkpoint: Option<String>,
+    /// Average the logits of several views of each image [default: the config's evaluation.tta]
+    ///
+    /// Every number says so, and loss and accuracy are told without it too.
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub tta: Option<Tta>,
     /// Write the logits to a file of NumPy's format too
     #[arg(long, value_name = "FILE.npy", hide = true)]
     pub logits: Option<PathBuf>,
@@ -395,6 +401,9 @@ pub struct PredictArgs {
     /// best, last, or the step of a checkpoint [default: the run's result]
     #[arg(long, value_name = "CHECKPOINT")]
     pub checkpoint: Option<String>,
+    /// Average the logits of several views of each picture [default: the config's evaluation.tta]
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub tta: Option<Tta>,
     /// auto, gpu, gpu:INDEX, gpu:NAME-PART, cpu or ndarray [default: the run's]
     #[arg(long)]
     pub device: Option<String>,

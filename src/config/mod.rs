@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{AugmentationConfig, DataConfig};
 use crate::device::DeviceChoice;
+use crate::evaluate::tta::EvaluationConfig;
 use crate::model::layers::{IS_FRACTION, is_fraction};
 use crate::model::{InputShape, ModelConfig, cnn::CnnConfig};
 use crate::report::ReportConfig;
@@ -47,6 +48,8 @@ pub struct ExperimentConfig {
     pub train: TrainConfig,
     /// When to stop, and which epoch is the result.
     pub early_stopping: EarlyStoppingConfig,
+    /// How the trained model is asked.
+    pub evaluation: EvaluationConfig,
     /// When to save.
     pub checkpoint: CheckpointConfig,
     /// What is drawn and written for people.
@@ -65,6 +68,7 @@ impl Default for ExperimentConfig {
             schedule: ScheduleConfig::default(),
             train: TrainConfig::default(),
             early_stopping: EarlyStoppingConfig::default(),
+            evaluation: EvaluationConfig::default(),
             checkpoint: CheckpointConfig::default(),
             report: ReportConfig::default(),
         }
@@ -349,7 +353,9 @@ impl ExperimentConfig {
     /// SHA-256 of what fixes the weights: see `fixed`.
     pub fn identity(&self) -> Result<String> {
         // A key that came later is left out where it is off: checkpoints of before keep their identity.
-        let text = self.fixed().to_toml()?.replace("\nema_decay = 0.0\n", "\n");
+        let text = self.fixed().to_toml()?;
+        let text = text.replace("\nema_decay = 0.0\n", "\n");
+        let text = text.replace("\n[evaluation]\ntta = \"none\"\n", "");
         Ok(sha256_hex(text.as_bytes()))
     }
 
@@ -371,8 +377,8 @@ impl ExperimentConfig {
     }
 
     /// What fixes the weights: everything but the name, the device, the evaluation batch size, the
-    /// number of epochs, when to stop (but for what is watched), when to save, what to do on divergence, what is
-    /// reported, and where the data lies (its content has a checksum of its own). These have their defaults here.
+    /// number of epochs, when to stop (but for what is watched), how the trained model is asked, when to save,
+    /// what to do on divergence, what is reported, and where the data lies (its content has a checksum of its own). These have their defaults here.
     fn fixed(&self) -> Self {
         let defaults = Self::default();
         Self {
@@ -395,6 +401,7 @@ impl ExperimentConfig {
                 monitor: self.early_stopping.monitor,
                 ..defaults.early_stopping
             },
+            evaluation: defaults.evaluation,
             checkpoint: defaults.checkpoint,
             report: defaults.report,
             ..self.clone()
@@ -459,6 +466,7 @@ impl ExperimentConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluate::tta::Tta;
 
     #[test]
     fn a_key_that_is_off_leaves_the_identity_of_before() {
@@ -482,6 +490,7 @@ mod tests {
         after.early_stopping.patience = 1;
         after.checkpoint.every_minutes = 1.0;
         after.report.every_minutes = 5.0;
+        after.evaluation.tta = Tta::Flip;
         assert_eq!(before.identity().unwrap(), after.identity().unwrap());
         let ModelConfig::Cnn(cnn) = &mut after.model else {
             unreachable!()
@@ -503,6 +512,7 @@ mod tests {
         let expected = [
             "checkpoint.every_minutes",
             "early_stopping.patience",
+            "evaluation.tta",
             "report.every_minutes",
             "train.epochs",
         ];

@@ -255,6 +255,8 @@ impl Study {
         config.report = defaults.report;
         config.checkpoint = defaults.checkpoint;
         let mut values = flattened(&config)?;
+        // It came later; a search asks for validation, which has no views.
+        values.remove("evaluation.tta");
         let search = SearchConfig {
             trials: 0,
             iterations: 0,

@@ -26,4 +26,5 @@ mod resume;
 mod run_folder;
 mod scikit_learn;
 mod tensorboard;
+mod tta;
 mod tune;

@@ -238,8 +238,10 @@ pub(super) fn environment(run: &Run) -> String {
         let evaluation = &evaluated.evaluation;
         let speed = thousands(evaluation.images_per_second.max(0.0) as u64);
         let text = format!(
-            "{} on {}, {speed} images per second",
-            evaluation.time, evaluation.device
+            "{} on {}, {speed} images per second{}",
+            evaluation.time,
+            evaluation.device,
+            evaluation.mode().note(None)
         );
         rows.push(("Evaluated", name(&text)));
     }
