@@ -36,6 +36,11 @@ pub enum Command {
     /// A checkpoint that is damaged is named, and the one before it is used. --epochs, --set and
     /// --device may change what does not fix the weights.
     Resume(ResumeArgs),
+    /// List the built-in recipes, or print one
+    ///
+    /// A recipe is a whole config with what it reaches: `weft train NAME` trains it, `weft recipes NAME >
+    /// FILE` is a config to start from. docs/recipes.md has the results over several seeds.
+    Recipes(RecipesArgs),
     /// Search hyper-parameters: Hyperband, successive halving, random search
     ///
     /// A study is a TOML file with an experiment and a `[search]` section; configs/tune/ has examples. It
@@ -87,7 +92,7 @@ pub enum Command {
 /// Arguments of `weft train`.
 #[derive(Debug, Args)]
 pub struct TrainArgs {
-    /// Experiment as a TOML file [default: the built-in quickstart]
+    /// Experiment as a TOML file, or the name of a recipe (see `weft recipes`) [default: the built-in quickstart]
     pub config: Option<PathBuf>,
     /// Change a key of the config, such as --set train.epochs=3; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -133,6 +138,20 @@ pub struct ResumeArgs {
     pub place: PlaceArgs,
     #[command(flatten)]
     pub display: DisplayArgs,
+}
+
+/// Arguments of `weft recipes`.
+#[derive(Debug, Args)]
+pub struct RecipesArgs {
+    /// The recipe to print; with --table, finished run folders or folders of them
+    #[arg(value_name = "NAME|RUN")]
+    pub names: Vec<PathBuf>,
+    /// Write what finished runs reached into FILE, as the table between its two markers
+    ///
+    /// Seeds of one recipe are one row. A run that does not follow the protocol of docs/recipes.md is refused,
+    /// and FILE is then left as it is.
+    #[arg(long, value_name = "FILE")]
+    pub table: Option<PathBuf>,
 }
 
 /// Arguments of `weft tune`.
@@ -298,7 +317,7 @@ pub struct ExportArgs {
 /// Arguments of `weft bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Experiments as TOML files [default: the built-in quickstart]
+    /// Experiments as TOML files or names of recipes [default: the built-in quickstart]
     #[arg(value_name = "CONFIG")]
     pub configs: Vec<PathBuf>,
     /// auto, gpu, gpu:INDEX, gpu:NAME-PART, cpu or ndarray; see `weft devices`
@@ -423,7 +442,7 @@ pub enum Choice {
 /// Arguments of `weft data`.
 #[derive(Debug, Args)]
 pub struct DataArgs {
-    /// Experiment as a TOML file [default: the built-in quickstart]
+    /// Experiment as a TOML file, or the name of a recipe [default: the built-in quickstart]
     pub config: Option<PathBuf>,
     /// Change a key of the config, such as --set data.source=sample; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]

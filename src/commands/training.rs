@@ -88,9 +88,13 @@ impl Shown {
             "model   {}, {} parameters{}",
             config.model.summary(),
             thousands(experiment.n_parameters() as u64),
-            match config.train.averages() {
-                true => ", validated as the average of the weights",
-                false => "",
+            match (
+                config.train.averages(),
+                experiment.n_images(SplitName::Validation)
+            ) {
+                (true, 0) => ", whose result is the average of the weights",
+                (true, _) => ", validated as the average of the weights",
+                (false, _) => "",
             }
         ));
         self.say(&format!("run     {}\n", run.root.display()));

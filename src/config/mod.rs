@@ -1,6 +1,7 @@
 //! The experiment: one TOML file. The sections are defined where they are used.
 
 pub mod layers;
+pub mod recipes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -83,11 +84,11 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Reads a file (or the quickstart), applies `--set` assignments, and checks the values.
+    /// Reads a file, a recipe by its name or the quickstart, applies `--set` assignments, and checks the values.
     pub fn new(path: Option<&Path>, assignments: &[String]) -> Result<Self> {
         let mut layers = match path {
             None => Layers::parse("built-in quickstart", QUICKSTART)?,
-            Some(path) => Layers::read(path)?,
+            Some(path) => recipes::read(path)?,
         };
         if let Some(file) = path.filter(|_| layers.values().get("search").is_some()) {
             let file = file.display();

@@ -21,6 +21,7 @@ mod own_data;
 mod plots;
 mod predict;
 mod quickstart;
+mod recipes;
 mod report;
 mod resume;
 mod run_folder;
