@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::evaluate::tta::Tta;
 use crate::export::Format;
 
 /// Trains image classifiers on the GPU you already have (Vulkan, Metal, DX12), or on the CPU.
@@ -35,6 +36,11 @@ pub enum Command {
     /// A checkpoint that is damaged is named, and the one before it is used. --epochs, --set and
     /// --device may change what does not fix the weights.
     Resume(ResumeArgs),
+    /// List the built-in recipes, or print one
+    ///
+    /// A recipe is a whole config with what it reaches: `weft train NAME` trains it, `weft recipes NAME >
+    /// FILE` is a config to start from. docs/recipes.md has the results over several seeds.
+    Recipes(RecipesArgs),
     /// Search hyper-parameters: Hyperband, successive halving, random search
     ///
     /// A study is a TOML file with an experiment and a `[search]` section; configs/tune/ has examples. It
@@ -86,7 +92,7 @@ pub enum Command {
 /// Arguments of `weft train`.
 #[derive(Debug, Args)]
 pub struct TrainArgs {
-    /// Experiment as a TOML file [default: the built-in quickstart]
+    /// Experiment as a TOML file, or the name of a recipe (see `weft recipes`) [default: the built-in quickstart]
     pub config: Option<PathBuf>,
     /// Change a key of the config, such as --set train.epochs=3; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -122,7 +128,7 @@ pub struct ResumeArgs {
     /// Change a key of the run's config from here on, such as --set early_stopping.patience=20
     ///
     /// What may change: train.epochs, train.on_divergence, train.evaluation_batch_size,
-    /// checkpoint.every_minutes, report, and early_stopping but for its monitor. All else fixes the weights.
+    /// evaluation, checkpoint.every_minutes, report, and early_stopping but for its monitor. All else fixes the weights.
     /// The change is kept in the run's config.toml and in its checkpoints.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub assignments: Vec<String>,
@@ -132,6 +138,20 @@ pub struct ResumeArgs {
     pub place: PlaceArgs,
     #[command(flatten)]
     pub display: DisplayArgs,
+}
+
+/// Arguments of `weft recipes`.
+#[derive(Debug, Args)]
+pub struct RecipesArgs {
+    /// The recipe to print; with --table, finished run folders or folders of them
+    #[arg(value_name = "NAME|RUN")]
+    pub names: Vec<PathBuf>,
+    /// Write what finished runs reached into FILE, as the table between its two markers
+    ///
+    /// Seeds of one recipe are one row. A run that does not follow the protocol of docs/recipes.md is refused,
+    /// and FILE is then left as it is.
+    #[arg(long, value_name = "FILE")]
+    pub table: Option<PathBuf>,
 }
 
 /// Arguments of `weft tune`.
@@ -257,6 +277,11 @@ pub struct EvaluateArgs {
     /// best, last, or the step of a checkpoint [default: the run's result]
     #[arg(long, value_name = "CHECKPOINT")]
     pub checkpoint: Option<String>,
+    /// Average the logits of several views of each image [default: the config's evaluation.tta]
+    ///
+    /// Every number says so, and loss and accuracy are told without it too.
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub tta: Option<Tta>,
     /// Write the logits to a file of NumPy's format too
     #[arg(long, value_name = "FILE.npy", hide = true)]
     pub logits: Option<PathBuf>,
@@ -292,7 +317,7 @@ pub struct ExportArgs {
 /// Arguments of `weft bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Experiments as TOML files [default: the built-in quickstart]
+    /// Experiments as TOML files or names of recipes [default: the built-in quickstart]
     #[arg(value_name = "CONFIG")]
     pub configs: Vec<PathBuf>,
     /// auto, gpu, gpu:INDEX, gpu:NAME-PART, cpu or ndarray; see `weft devices`
@@ -395,6 +420,9 @@ pub struct PredictArgs {
     /// best, last, or the step of a checkpoint [default: the run's result]
     #[arg(long, value_name = "CHECKPOINT")]
     pub checkpoint: Option<String>,
+    /// Average the logits of several views of each picture [default: the config's evaluation.tta]
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub tta: Option<Tta>,
     /// auto, gpu, gpu:INDEX, gpu:NAME-PART, cpu or ndarray [default: the run's]
     #[arg(long)]
     pub device: Option<String>,
@@ -414,7 +442,7 @@ pub enum Choice {
 /// Arguments of `weft data`.
 #[derive(Debug, Args)]
 pub struct DataArgs {
-    /// Experiment as a TOML file [default: the built-in quickstart]
+    /// Experiment as a TOML file, or the name of a recipe [default: the built-in quickstart]
     pub config: Option<PathBuf>,
     /// Change a key of the config, such as --set data.source=sample; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]

@@ -25,12 +25,13 @@ use crate::data::loader::{HostSplit, ResidentSplit};
 use crate::data::{self, Splits};
 use crate::device::{self, Selected};
 use crate::evaluate::predictions::CALIBRATION_BINS;
+use crate::evaluate::tta::Tta;
 use crate::evaluate::{self, Outcome};
 use crate::model::{Classifier, InputShape};
 use crate::run::RunFolder;
 use crate::run::checkpoints::{Checkpoint, sha256_hex};
 use crate::run::input::ModelInput;
-use crate::run::records::{self, Environment, Evaluation, Start, TrainState};
+use crate::run::records::{self, Environment, Evaluation, Start, TestTimeAugmentation, TrainState};
 use crate::train::checkpoint::{is_averaged, weights_file};
 use crate::train::progress::Progress;
 use crate::train::step::Trainee;
@@ -268,12 +269,23 @@ impl Experiment {
         self.config.early_stopping.result_step(newest)
     }
 
-    /// Evaluates a checkpoint on a split. `on_progress` hears how many images are done, and may end it
-    /// with an error.
+    /// Evaluates a checkpoint on the images of a split as they are. `on_progress` hears how many images are
+    /// done, and may end it with an error.
     pub fn evaluate(
         &self,
         checkpoint: &Checkpoint,
         split: SplitName,
+        on_progress: &dyn Fn(usize) -> Result<()>,
+    ) -> Result<Outcome> {
+        self.evaluate_views(checkpoint, split, Tta::None, on_progress)
+    }
+
+    /// The same with the mean of several views of each image.
+    pub fn evaluate_views(
+        &self,
+        checkpoint: &Checkpoint,
+        split: SplitName,
+        tta: Tta,
         on_progress: &dyn Fn(usize) -> Result<()>,
     ) -> Result<Outcome> {
         let (images, indices) = self.images(split);
@@ -284,6 +296,7 @@ impl Experiment {
             labels,
             self.input.n_classes,
             self.config.train.evaluation_batch_size,
+            tta,
             on_progress,
         )
     }
@@ -324,6 +337,12 @@ impl Experiment {
             checkpoint_step: of.manifest.step,
             checkpoint_epoch: state.history.last().map_or(0, |row| row.epoch),
             averaged: is_averaged(of),
+            tta: outcome.plain.map(|plain| TestTimeAugmentation {
+                mode: outcome.tta,
+                n_views: outcome.tta.views().len(),
+                plain_loss: plain.loss,
+                plain_accuracy: plain.accuracy,
+            }),
             n_images: outcome.n_images,
             loss: outcome.loss,
             negative_log_likelihood: predictions.negative_log_likelihood(),

@@ -12,8 +12,9 @@ use rayon::prelude::*;
 
 use crate::data::image_file::{self, Backdrop, ImageError};
 use crate::evaluate::predictions::softmax;
+use crate::evaluate::tta::Tta;
+use crate::evaluate::views;
 use crate::experiment::LoadedModel;
-use crate::model::Mode;
 use crate::model::memory::Totals;
 use budget::Budget;
 use files::Input;
@@ -56,6 +57,7 @@ pub struct Predictor<'a> {
     tables: Vec<[f32; 256]>,
     batch_size: usize,
     explains: bool,
+    tta: Tta,
     budget: Budget,
 }
 
@@ -91,8 +93,15 @@ impl<'a> Predictor<'a> {
                 .collect(),
             batch_size: batch_size.max(1),
             explains,
+            tta: Tta::None,
             budget: Budget::new(),
         }
+    }
+
+    /// Averages the logits of several views of each picture.
+    #[must_use]
+    pub fn with_views(self, tta: Tta) -> Self {
+        Self { tta, ..self }
     }
 
     /// Predicts in batches. `tell` hears of each input in its order, and may end it all by returning
@@ -184,10 +193,10 @@ impl<'a> Predictor<'a> {
         }
         let data = TensorData::new(values, [images.len(), channels, height, width]);
         let images = Tensor::<4>::from_data(data, (self.device, DType::F32));
-        let logits = self.model.classifier.forward(images, Mode::Inference);
-        let logits = logits.try_into_data_as::<f32>()?;
+        let black: Vec<f32> = self.tables.iter().map(|table| table[0]).collect();
+        let logits = views::logits(&self.model.classifier, &images, self.tta, &black)?;
         crate::failure::check()?;
-        let logits: Vec<f32> = logits.iter::<f32>().collect();
+        let logits = self.tta.mean(&logits);
         let n_classes = self.model.input.n_classes;
         Ok(logits.chunks(n_classes).map(<[f32]>::to_vec).collect())
     }

@@ -361,9 +361,13 @@ fn check_evaluation(path: &Path) -> Result<String> {
             "its confusion gives accuracy {accuracy}, and it says {said}"
         ));
     }
+    let without = evaluation
+        .tta
+        .map(|tta| format!("{:.4}", tta.plain_accuracy));
     let (split, step) = (&evaluation.split, evaluation.checkpoint_step);
     Ok(format!(
-        "{images} images of the {split} split at step {step}, accuracy {accuracy:.4}"
+        "{images} images of the {split} split at step {step}, accuracy {accuracy:.4}{}",
+        evaluation.mode().note(without)
     ))
 }
 

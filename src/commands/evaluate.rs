@@ -8,6 +8,7 @@ use super::{data_dir, download_bar::DownloadBar, plots, report, say, warn};
 use crate::cli::{EvaluateArgs, EvaluationSplit};
 use crate::config::Loaded;
 use crate::device::DeviceChoice;
+use crate::evaluate::Outcome;
 use crate::evaluate::logits::npy;
 use crate::evaluate::predictions::CALIBRATION_BINS;
 use crate::experiment::{Experiment, ResumePoint, SplitName, named_step};
@@ -68,13 +69,14 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     let checkpoint = Store::new(&run.root).load(step)?;
     experiment.check_made(&checkpoint)?;
 
+    let tta = args.tta.unwrap_or(experiment.config.evaluation.tta);
     let progress = Progress::new(Verbosity::Normal, 0, None);
     progress.start_evaluation(split.as_str(), experiment.n_images(split));
     let on_progress = |done| {
         progress.update(done);
         Ok(())
     };
-    let outcome = experiment.evaluate(&checkpoint, split, &on_progress)?;
+    let outcome = experiment.evaluate_views(&checkpoint, split, tta, &on_progress)?;
     progress.finish();
 
     if let Some(path) = &args.logits {
@@ -94,21 +96,12 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
         thousands(outcome.n_images),
         experiment.splits.source().title()
     ));
-    say(&format!("loss      {}", loss_text(outcome.loss)));
-    say(&format!("accuracy  {:.4}", outcome.accuracy()));
-    let predictions = &outcome.predictions;
+    say_numbers(&outcome);
     say(&format!(
-        "top-2 accuracy {:.4}",
-        predictions.top_k_accuracy(2)
-    ));
-    say(&format!(
-        "calibration error {:.4} (expected, {CALIBRATION_BINS} bins)",
-        predictions.calibration(CALIBRATION_BINS).expected_error
-    ));
-    say(&format!(
-        "{} images/s on {}\n",
+        "{} images/s on {}{}\n",
         thousands(outcome.images_per_second().round() as u64),
-        experiment.device.name
+        experiment.device.name,
+        tta.note(None)
     ));
     say(outcome.confusion.classification_report(names).trim_end());
     say("");
@@ -142,4 +135,30 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
         say("\nnothing is written: that is kept for the run's result on the test split");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Each number says of which views it is.
+fn say_numbers(outcome: &Outcome) {
+    let (tta, plain) = (outcome.tta, outcome.plain);
+    say(&format!(
+        "loss      {}{}",
+        loss_text(outcome.loss),
+        tta.note(plain.map(|plain| loss_text(plain.loss)))
+    ));
+    say(&format!(
+        "accuracy  {:.4}{}",
+        outcome.accuracy(),
+        tta.note(plain.map(|plain| format!("{:.4}", plain.accuracy)))
+    ));
+    let predictions = &outcome.predictions;
+    say(&format!(
+        "top-2 accuracy {:.4}{}",
+        predictions.top_k_accuracy(2),
+        tta.note(None)
+    ));
+    say(&format!(
+        "calibration error {:.4} (expected, {CALIBRATION_BINS} bins){}",
+        predictions.calibration(CALIBRATION_BINS).expected_error,
+        tta.note(None)
+    ));
 }

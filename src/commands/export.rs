@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{say, warn};
 use crate::cli::ExportArgs;
+use crate::config::Loaded;
 use crate::device::DeviceChoice;
 use crate::experiment::LoadedModel;
 use crate::export::{Exported, Format, pytorch};
@@ -48,6 +49,13 @@ pub(super) fn run(args: &ExportArgs) -> Result<ExitCode> {
     let verb = if replaced { "replaced" } else { "wrote" };
     let size = thousands(bytes.len() as u64);
     tell(&format!("{verb}    {}, {size} bytes", path.display()));
+    let run_config = Loaded::new(Some(&run.config()), &[])?.config;
+    if let Some(views) = run_config.evaluation.tta.told() {
+        let note = format!(
+            "note     the file takes an image alone: its results are those without the {views}"
+        );
+        tell(&note);
+    }
     for line in summary(&model, &loaded, format, &path.display().to_string(), args) {
         tell(&line);
     }

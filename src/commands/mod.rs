@@ -10,6 +10,7 @@ mod export;
 pub mod failure;
 mod plots;
 mod predict;
+mod recipes;
 mod report;
 mod resume;
 mod signals;
@@ -49,6 +50,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Recipes(args) => recipes::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(&args),

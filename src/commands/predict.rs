@@ -11,6 +11,7 @@ use crate::cli::{Choice, PredictArgs};
 use crate::config::Loaded;
 use crate::data::image_file::ImageError;
 use crate::device::DeviceChoice;
+use crate::evaluate::tta::Tta;
 use crate::experiment::LoadedModel;
 use crate::failure::{self, Work};
 use crate::predict::files::{self, Input};
@@ -54,9 +55,13 @@ pub(super) fn run(args: &PredictArgs) -> Result<ExitCode> {
         Choice::No => Some(false),
     };
     let changes = (asked(args.invert), asked(args.mirror));
-    let predictor = Predictor::new(&model, &device.device, changes, args.explain.is_some());
+    // The run's config, not the checkpoint's: it may have been changed since.
+    let tta = args.tta.unwrap_or(config.evaluation.tta);
+    let explains = args.explain.is_some();
+    let predictor = Predictor::new(&model, &device.device, changes, explains).with_views(tta);
     let mut told = Told {
         args,
+        tta,
         model: &model,
         explain: match &args.explain {
             None => None,
@@ -93,6 +98,7 @@ fn list(paths: &[PathBuf]) -> String {
 /// What was told so far.
 struct Told<'a> {
     args: &'a PredictArgs,
+    tta: Tta,
     model: &'a LoadedModel,
     explain: Option<PathBuf>,
     n_done: usize,
@@ -152,6 +158,9 @@ impl Told<'_> {
             "inverted": prediction.prepared.inverted,
             "mirrored": prediction.prepared.mirrored,
         });
+        if self.tta != Tta::None {
+            line["tta"] = json!(self.tta);
+        }
         if let Some(path) = explained {
             line["explained"] = json!(path.to_string_lossy());
         }
@@ -170,11 +179,15 @@ impl Told<'_> {
             let best = self.top(prediction)[0];
             let class = &classes[best];
             let prepared = &prediction.prepared;
-            let changes = match (prepared.inverted, prepared.mirrored) {
-                (true, true) => "  (inverted, mirrored)",
-                (true, false) => "  (inverted)",
-                (false, true) => "  (mirrored)",
-                (false, false) => "",
+            let changes = [
+                prepared.inverted.then(|| "inverted".to_owned()),
+                prepared.mirrored.then(|| "mirrored".to_owned()),
+                self.tta.told(),
+            ];
+            let changes: Vec<String> = changes.into_iter().flatten().collect();
+            let changes = match changes.is_empty() {
+                true => String::new(),
+                false => format!("  ({})", changes.join(", ")),
             };
             return format!("{class:<width$}  {:>5.1} %  {name}{changes}", percent(best));
         }
@@ -224,6 +237,7 @@ impl Told<'_> {
             let note = "mirrored: the training images like it face the other way";
             notes.push(note.to_owned());
         }
+        notes.extend(self.tta.told());
         notes
     }
 }

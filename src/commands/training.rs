@@ -10,6 +10,7 @@ use crate::cli::{DisplayArgs, DrillArgs};
 use crate::config::ExperimentConfig;
 use crate::device::{self, Selected};
 use crate::evaluate::Outcome;
+use crate::evaluate::tta::Tta;
 use crate::experiment::{Experiment, SplitName};
 use crate::failure::{self, Work};
 use crate::report::plots::Options;
@@ -87,9 +88,13 @@ impl Shown {
             "model   {}, {} parameters{}",
             config.model.summary(),
             thousands(experiment.n_parameters() as u64),
-            match config.train.averages() {
-                true => ", validated as the average of the weights",
-                false => "",
+            match (
+                config.train.averages(),
+                experiment.n_images(SplitName::Validation)
+            ) {
+                (true, 0) => ", whose result is the average of the weights",
+                (true, _) => ", validated as the average of the weights",
+                (false, _) => "",
             }
         ));
         self.say(&format!("run     {}\n", run.root.display()));
@@ -251,7 +256,12 @@ fn report(
                 ensure!(stop.signal().is_none(), "stopped by a signal");
                 Ok(())
             };
-            let outcome = experiment.evaluate(&checkpoint, split, &on_progress)?;
+            // The test split is read once: its numbers without the views come from the same pass.
+            let tta = match split {
+                SplitName::Test => experiment.config.evaluation.tta,
+                SplitName::Train | SplitName::Validation => Tta::None,
+            };
+            let outcome = experiment.evaluate_views(&checkpoint, split, tta, &on_progress)?;
             columns.push((split, outcome));
         }
     }
@@ -264,10 +274,26 @@ fn report(
         format!("{name:<8}{cells}")
     };
     shown.say(&row("", &|(split, _)| split.as_str().to_owned()));
-    shown.say(&row("loss", &|(_, outcome)| loss_text(outcome.loss)));
-    shown.say(&row("accuracy", &|(_, outcome)| {
-        format!("{:.4}", outcome.accuracy())
+    // All columns are of the images alone, so that they compare.
+    shown.say(&row("loss", &|(_, outcome)| {
+        loss_text(outcome.plain.map_or(outcome.loss, |plain| plain.loss))
     }));
+    shown.say(&row("accuracy", &|(_, outcome)| {
+        let plain = outcome.plain.map(|plain| plain.accuracy);
+        format!("{:.4}", plain.unwrap_or(outcome.accuracy()))
+    }));
+    for (split, outcome) in &columns {
+        if let (Some(told), Some(plain)) = (outcome.tta.told(), outcome.plain) {
+            shown.say(&format!(
+                "\n{}, {told}: loss {} ({} without), accuracy {:.4} ({:.4} without)",
+                split.as_str(),
+                loss_text(outcome.loss),
+                loss_text(plain.loss),
+                outcome.accuracy(),
+                plain.accuracy
+            ));
+        }
+    }
 
     let mut evaluation = None;
     if let Some((split, outcome)) = columns.iter().find(|(split, _)| *split == SplitName::Test) {

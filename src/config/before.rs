@@ -27,14 +27,15 @@ pub(super) fn without_new_keys(mut text: String) -> String {
     for (name, off) in [("ema_decay", "0.0")].into_iter().chain(OFF) {
         text = text.replace(&format!("\n{name} = {off}\n"), "\n");
     }
-    text
+    text.replace("\n[evaluation]\ntta = \"none\"\n", "")
 }
 
 /// Leaves out of a study what studies of before did not have.
 pub(crate) fn leave_out(values: &mut BTreeMap<String, String>) {
     let is_off = |key: &str, value: &str| {
         let name = key.rsplit('.').next();
-        OFF.iter().any(|&(off, was)| name == Some(off) && value == was)
+        OFF.iter()
+            .any(|&(off, was)| name == Some(off) && value == was)
     };
     values.retain(|key, value| !is_off(key, value));
 }

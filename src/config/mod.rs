@@ -2,6 +2,7 @@
 
 pub(crate) mod before;
 pub mod layers;
+pub mod recipes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{AugmentationConfig, DataConfig, FlipMode};
 use crate::device::DeviceChoice;
+use crate::evaluate::tta::EvaluationConfig;
 use crate::model::layers::{IS_FRACTION, is_fraction};
 use crate::model::{InputShape, ModelConfig, cnn::CnnConfig};
 use crate::report::ReportConfig;
@@ -48,6 +50,8 @@ pub struct ExperimentConfig {
     pub train: TrainConfig,
     /// When to stop, and which epoch is the result.
     pub early_stopping: EarlyStoppingConfig,
+    /// How the trained model is asked.
+    pub evaluation: EvaluationConfig,
     /// When to save.
     pub checkpoint: CheckpointConfig,
     /// What is drawn and written for people.
@@ -66,6 +70,7 @@ impl Default for ExperimentConfig {
             schedule: ScheduleConfig::default(),
             train: TrainConfig::default(),
             early_stopping: EarlyStoppingConfig::default(),
+            evaluation: EvaluationConfig::default(),
             checkpoint: CheckpointConfig::default(),
             report: ReportConfig::default(),
         }
@@ -80,11 +85,11 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Reads a file (or the quickstart), applies `--set` assignments, and checks the values.
+    /// Reads a file, a recipe by its name or the quickstart, applies `--set` assignments, and checks the values.
     pub fn new(path: Option<&Path>, assignments: &[String]) -> Result<Self> {
         let mut layers = match path {
             None => Layers::parse("built-in quickstart", QUICKSTART)?,
-            Some(path) => Layers::read(path)?,
+            Some(path) => recipes::read(path)?,
         };
         if let Some(path) = path {
             before::complete(&mut layers, path)?;
@@ -410,8 +415,8 @@ impl ExperimentConfig {
     }
 
     /// What fixes the weights: everything but the name, the device, the evaluation batch size, the
-    /// number of epochs, when to stop (but for what is watched), when to save, what to do on divergence, what is
-    /// reported, and where the data lies (its content has a checksum of its own). These have their defaults here.
+    /// number of epochs, when to stop (but for what is watched), how the trained model is asked, when to save,
+    /// what to do on divergence, what is reported, and where the data lies (its content has a checksum of its own). These have their defaults here.
     fn fixed(&self) -> Self {
         let defaults = Self::default();
         Self {
@@ -435,6 +440,7 @@ impl ExperimentConfig {
                 monitor: self.early_stopping.monitor,
                 ..defaults.early_stopping
             },
+            evaluation: defaults.evaluation,
             checkpoint: defaults.checkpoint,
             report: defaults.report,
             ..self.clone()
@@ -499,6 +505,7 @@ impl ExperimentConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluate::tta::Tta;
 
     #[test]
     fn a_key_that_is_off_leaves_the_identity_of_before() {
@@ -537,6 +544,7 @@ mod tests {
         after.early_stopping.patience = 1;
         after.checkpoint.every_minutes = 1.0;
         after.report.every_minutes = 5.0;
+        after.evaluation.tta = Tta::Flip;
         assert_eq!(before.identity().unwrap(), after.identity().unwrap());
         let ModelConfig::Cnn(cnn) = &mut after.model else {
             unreachable!()
@@ -558,6 +566,7 @@ mod tests {
         let expected = [
             "checkpoint.every_minutes",
             "early_stopping.patience",
+            "evaluation.tta",
             "report.every_minutes",
             "train.epochs",
         ];

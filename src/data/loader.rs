@@ -33,6 +33,8 @@ pub struct ResidentSplit {
     packed: Tensor<1, Int>,
     labels: Tensor<1, Int>,
     table: Tensor<1, Int>,
+    /// What byte 0 becomes, for each channel.
+    black: Vec<f32>,
     n_images: usize,
     channels: usize,
     height: usize,
@@ -68,6 +70,12 @@ impl ResidentSplit {
                 Tensor::from_data(TensorData::new(labels, [split.image_indices.len()]), device)
             },
             table: int_tensor(split.table.to_vec(), device),
+            black: split
+                .table
+                .chunks_exact(256)
+                .take(images.channels)
+                .map(|table| f32::from_bits(table[0] as u32))
+                .collect(),
             n_images: split.image_indices.len(),
             channels: images.channels,
             height: images.height,
@@ -78,6 +86,11 @@ impl ResidentSplit {
     /// Bytes that the images of a split take on a device, in one buffer.
     pub fn bytes(n_images: usize, n_values: usize) -> usize {
         n_images * crate::kernels::gather_batch::words_per_image(n_values) * 4
+    }
+
+    /// What byte 0 becomes, for each channel.
+    pub fn black(&self) -> &[f32] {
+        &self.black
     }
 
     fn to_device(&self, device: &Device) -> Self {

@@ -3,6 +3,8 @@
 pub mod confusion;
 pub mod logits;
 pub mod predictions;
+pub mod tta;
+pub mod views;
 
 use std::time::Instant;
 
@@ -10,9 +12,10 @@ use anyhow::{Context, Result, ensure};
 use burn::data::dataloader::DataLoader;
 
 use crate::data::loader::{Order, ResidentLoader, ResidentSplit};
-use crate::model::{Classifier, Mode};
+use crate::model::Classifier;
 use confusion::Confusion;
 use predictions::Predictions;
+use tta::Tta;
 
 /// What a model does on a split.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,8 +30,21 @@ pub struct Outcome {
     pub predictions: Predictions,
     /// `[image, class]`
     pub logits: Vec<f32>,
+    /// The views whose mean all of this is of.
+    pub tta: Tta,
+    /// Of the images alone, where there are more views.
+    pub plain: Option<Plain>,
     /// How long it took, kernels that were compiled on the way included.
     pub seconds: f64,
+}
+
+/// Loss and accuracy of the images alone, beside those of several views.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Plain {
+    /// Mean cross-entropy in nats.
+    pub loss: f64,
+    /// Part of the images that was predicted right.
+    pub accuracy: f64,
 }
 
 impl Outcome {
@@ -43,24 +59,31 @@ impl Outcome {
     }
 }
 
-/// Runs the model over a split, in inference mode. The model and the split are on one device, without
-/// autodiff. `on_progress` hears how many images are done, and may end it with an error.
+/// Runs the model over a split, in inference mode, and averages the logits of the views of each image. The
+/// model and the split are on one device, without autodiff. `on_progress` hears how many images are done, and may end it with an error.
 pub fn evaluate(
     model: &Classifier,
     split: ResidentSplit,
     labels: impl IntoIterator<Item = u8>,
     n_classes: usize,
     batch_size: usize,
+    tta: Tta,
     on_progress: &dyn Fn(usize) -> Result<()>,
 ) -> Result<Outcome> {
     let started = Instant::now();
+    let black = split.black().to_vec();
     let loader = ResidentLoader::new(split, batch_size, Order::Stored);
     let n_images = loader.num_items();
     let mut logits = Vec::with_capacity(n_images * n_classes);
+    let mut plain_logits = Vec::new();
     for batch in loader.iter() {
         let batch = batch.context("the next batch")?;
-        let of_batch = model.forward(batch.images, Mode::Inference);
-        logits.extend(of_batch.try_into_data_as::<f32>()?.iter::<f32>());
+        let of_views = views::logits(model, &batch.images, tta, &black)?;
+        logits.extend(tta.mean(&of_views));
+        if tta != Tta::None {
+            // The image itself is the first view.
+            plain_logits.extend(of_views.into_iter().next().unwrap_or_default());
+        }
         on_progress(logits.len() / n_classes)?;
     }
     crate::failure::check()?;
@@ -73,14 +96,24 @@ pub fn evaluate(
         logits.len()
     );
     let labels: Vec<u8> = labels.into_iter().collect();
-    let loss_sum = loss_sum(&logits, &labels, n_classes);
+    let mean_loss = |logits: &[f32]| loss_sum(logits, &labels, n_classes) / n_images.max(1) as f64;
+    let loss = mean_loss(&logits);
+    let plain = (tta != Tta::None).then(|| {
+        let of_image = Predictions::from_logits(n_classes, labels.clone(), &plain_logits);
+        Plain {
+            loss: mean_loss(&plain_logits),
+            accuracy: of_image.confusion().accuracy(),
+        }
+    });
     let predictions = Predictions::from_logits(n_classes, labels, &logits);
     Ok(Outcome {
         n_images: n_images as u64,
-        loss: loss_sum / n_images.max(1) as f64,
+        loss,
         confusion: predictions.confusion(),
         predictions,
         logits,
+        tta,
+        plain,
         seconds: started.elapsed().as_secs_f64(),
     })
 }

@@ -10,7 +10,7 @@ mod gallery;
 mod record;
 mod result;
 mod run;
-mod saved;
+pub(super) mod saved;
 mod seed;
 mod sheet;
 pub(super) mod table;

@@ -2,6 +2,7 @@
 
 pub mod html;
 pub mod plots;
+pub mod recipes;
 pub mod study;
 pub mod tensorboard;
 

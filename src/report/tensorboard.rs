@@ -75,13 +75,23 @@ impl EventLog {
         let mut events = Vec::new();
         if let Some(evaluation) = evaluation {
             let split = &evaluation.split;
-            let scalars = [
-                (format!("loss/{split}"), evaluation.loss),
-                (format!("accuracy/{split}"), evaluation.accuracy),
+            // Of the images alone, as the other splits' are; those of several views have a tag that says so.
+            let plain = evaluation
+                .tta
+                .map(|tta| (tta.plain_loss, tta.plain_accuracy));
+            let (loss, accuracy) = plain.unwrap_or((evaluation.loss, evaluation.accuracy));
+            let mut scalars = vec![
+                (format!("loss/{split}"), loss),
+                (format!("accuracy/{split}"), accuracy),
             ];
-            let scalars = scalars.map(|(tag, value)| scalar(&tag, value));
+            if let Some(tta) = evaluation.tta {
+                let mode = tta.mode.name();
+                scalars.push((format!("loss/{split}_{mode}"), evaluation.loss));
+                scalars.push((format!("accuracy/{split}_{mode}"), evaluation.accuracy));
+            }
+            let scalars = scalars.iter().map(|(tag, value)| scalar(tag, *value));
             let epoch = evaluation.checkpoint_epoch;
-            events.push(summary(now, epoch, scalars.to_vec()));
+            events.push(summary(now, epoch, scalars.collect()));
             // Without an evaluation, what lies there is of an earlier end.
             if let Ok(png) = std::fs::read(self.run.plots().join("misclassified.png")) {
                 events.extend(picture(now, epoch, "misclassified", png));

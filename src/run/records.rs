@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{atomic, disk};
 use crate::evaluate::confusion::{ClassScores, Confusion};
 use crate::evaluate::predictions::{Calibration, Predictions};
+use crate::evaluate::tta::Tta;
 
 pub const STATE_SCHEMA: u32 = 2;
 pub const EVALUATION_SCHEMA: u32 = 2;
@@ -217,6 +218,9 @@ pub struct Evaluation {
     /// Whether the model is the average of the weights (`train.ema_decay`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub averaged: bool,
+    /// Set where the loss, the accuracy and all below are of the mean of several views of each image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tta: Option<TestTimeAugmentation>,
     pub n_images: u64,
     /// Mean cross-entropy in nats as the device computed it, in f32.
     #[serde(with = "exact")]
@@ -243,6 +247,31 @@ pub struct Evaluation {
     pub device: String,
     /// UTC, ISO 8601.
     pub time: String,
+}
+
+/// Which views an evaluation averaged, and what the images alone gave in the same pass.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct TestTimeAugmentation {
+    pub mode: Tta,
+    pub n_views: usize,
+    #[serde(with = "exact")]
+    pub plain_loss: f64,
+    #[serde(with = "exact")]
+    pub plain_accuracy: f64,
+}
+
+impl Evaluation {
+    /// The views that were averaged.
+    #[must_use]
+    pub fn mode(&self) -> Tta {
+        self.tta.map_or(Tta::None, |tta| tta.mode)
+    }
+
+    /// "mean of 2 views: flip", where it is one.
+    #[must_use]
+    pub fn views(&self) -> Option<String> {
+        self.mode().told()
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

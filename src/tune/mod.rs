@@ -280,6 +280,8 @@ impl Study {
         }
         let mut values = flattened(&config)?;
         before::leave_out(&mut values);
+        // It came later; a search asks for validation, which has no views.
+        values.remove("evaluation.tta");
         let search = SearchConfig {
             trials: 0,
             iterations: 0,

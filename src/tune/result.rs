@@ -245,15 +245,15 @@ fn value_record(dimension: &Dimension, trial: &Trial) -> Option<study::Value> {
 fn final_record(folder: &StudyFolder, log: &StudyLog) -> Option<FinalRun> {
     let last = log.last.as_ref()?;
     // A kill may have come between the result and the log's line of it.
-    let evaluated = || {
-        let evaluation = records::read_evaluation(&folder.last().evaluation()).ok()?;
-        Some((evaluation.loss, evaluation.accuracy))
-    };
-    let (test_loss, test_accuracy) = last.tested.or_else(evaluated)?;
+    let evaluation = records::read_evaluation(&folder.last().evaluation()).ok();
+    let evaluated = evaluation.as_ref().map(|it| (it.loss, it.accuracy));
+    let (test_loss, test_accuracy) = last.tested.or(evaluated)?;
+    let views = evaluation.filter(|it| it.accuracy == test_accuracy);
     Some(FinalRun {
         folder: folder.last().root.display().to_string(),
         trained_on: last.trained_on.clone(),
         test_loss,
         test_accuracy,
+        views: views.and_then(|it| it.views()),
     })
 }

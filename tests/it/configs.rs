@@ -10,7 +10,7 @@ use weft::tune::Study;
 fn shipped() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
     let mut found = Vec::new();
-    for folder in [root.clone(), root.join("seed")] {
+    for folder in [root.clone(), root.join("seed"), root.join("recipes")] {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path

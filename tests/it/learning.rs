@@ -112,7 +112,7 @@ fn learns_by_heart(device: &str) {
 }
 
 /// 24 colour images of 12 x 10 pixels: noise, which can be learned by heart but no other way.
-fn colour_splits() -> Splits {
+pub(crate) fn colour_splits() -> Splits {
     let images = |n_images: usize, key: u64| {
         let byte = |at: usize| (weft::random::mix(&[key, at as u64]) % 256) as u8;
         LabeledImages {

@@ -103,6 +103,7 @@ fn evaluation(predictions: &Predictions, names: &[String]) -> Evaluation {
         checkpoint_step: 30,
         checkpoint_epoch: 3,
         averaged: false,
+        tta: None,
         n_images: confusion.n_images(),
         loss: predictions.negative_log_likelihood(),
         negative_log_likelihood: predictions.negative_log_likelihood(),

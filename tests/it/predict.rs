@@ -502,7 +502,7 @@ fn a_run_without_its_input_json_says_how_to_get_one() {
     assert!(stdout(&weft(&["verify", "old"])).contains("FAILED  input.json"));
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -10,7 +10,7 @@ use crate::devices;
 const REAL_DATA: &str = "/usr/share/datasets/fashion-mnist";
 
 /// Whether the full data set is here; says so if not, and fails where it is required.
-fn data_is_here(test: &str) -> bool {
+pub(crate) fn data_is_here(test: &str) -> bool {
     let here = Path::new(REAL_DATA).is_dir();
     let required = std::env::var_os("WEFT_REQUIRE_DATA").is_some_and(|value| value == "1");
     assert!(

@@ -120,8 +120,16 @@ fn table(runs: &[Run]) -> String {
         let seconds = run.seconds();
         let cells = [
             html(title),
-            evaluation.map_or_else(none, |it| number(percent(it.accuracy, 2), it.accuracy)),
-            evaluation.map_or_else(none, |it| number(fixed(it.loss, 4), it.loss)),
+            evaluation.map_or_else(none, |it| {
+                let without = it.tta.map(|tta| percent(tta.plain_accuracy, 2));
+                let text = percent(it.accuracy, 2) + &it.mode().note(without);
+                number(text, it.accuracy)
+            }),
+            evaluation.map_or_else(none, |it| {
+                let without = it.tta.map(|tta| fixed(tta.plain_loss, 4));
+                let text = fixed(it.loss, 4) + &it.mode().note(without);
+                number(text, it.loss)
+            }),
             number(
                 format!("{} of {}", run.records.rows.len(), run.config.train.epochs),
                 run.records.rows.len() as f64,

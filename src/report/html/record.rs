@@ -12,6 +12,9 @@ use crate::text::thousands;
 /// The most epochs of a table and a curve; of longer runs every nth, the best and the last.
 const MOST_EPOCHS: usize = 1_000;
 
+/// The columns of the table of epochs that are of the validation split.
+const VALIDATION: std::ops::RangeInclusive<usize> = 3..=4;
+
 /// Every epoch, or what stands for them.
 pub(super) fn shown_rows(rows: &[EpochRow]) -> Vec<&EpochRow> {
     let every = rows.len().div_ceil(MOST_EPOCHS).max(1);
@@ -80,12 +83,17 @@ pub(super) fn curves(run: &Run) -> String {
         chart("learning_rate", "Learning rate", &learning_rate),
         chart("seconds", "Seconds per epoch", &seconds),
     ];
-    let note = match run.config.train.averages() {
-        true => {
+    let note = match (run.config.train.averages(), validates(rows)) {
+        (true, true) => {
             "<p class=\"note\">Validation is of the average of the weights; training is of the weights \
              of each step.</p>\n"
         }
-        false => "",
+        (true, false) => {
+            "<p class=\"note\">Training is of the weights of each step; the result is of their average. \
+             There is no validation split.</p>\n"
+        }
+        (false, true) => "",
+        (false, false) => "<p class=\"note\">There is no validation split.</p>\n",
     };
     format!(
         "<div class=\"charts\">\n{}</div>\n{note}{}",
@@ -112,8 +120,15 @@ fn extreme(
         })
 }
 
+/// Whether there is a validation split: else its columns would be empty.
+fn validates(rows: &[EpochRow]) -> bool {
+    rows.iter().any(|row| row.valid_loss.is_some())
+}
+
 fn epochs(run: &Run) -> String {
     let rows = &run.records.rows;
+    let with_validation = validates(rows);
+    let is_shown = |column: usize| with_validation || !VALIDATION.contains(&column);
     let head = [
         "epoch",
         "#train loss",
@@ -124,6 +139,11 @@ fn epochs(run: &Run) -> String {
         "#seconds",
         "",
     ];
+    let head = head.into_iter().enumerate();
+    let head: Vec<&str> = head
+        .filter(|(column, _)| is_shown(*column))
+        .map(|(_, title)| title)
+        .collect();
     let mut table = Table::new("Values of the epochs", "epochs", false, &head);
     let best = run.records.best_epoch();
     let shown = shown_rows(rows);
@@ -141,6 +161,11 @@ fn epochs(run: &Run) -> String {
             number(fixed(row.seconds, 1), row.seconds),
             words(if is_best { "best" } else { "" }),
         ];
+        let cells = cells.into_iter().enumerate();
+        let cells: Vec<_> = cells
+            .filter(|(column, _)| is_shown(*column))
+            .map(|(_, cell)| cell)
+            .collect();
         table.row(if is_best { "ours" } else { "" }, &cells);
     }
     let part = match shown.len() == rows.len() {
@@ -238,8 +263,10 @@ pub(super) fn environment(run: &Run) -> String {
         let evaluation = &evaluated.evaluation;
         let speed = thousands(evaluation.images_per_second.max(0.0) as u64);
         let text = format!(
-            "{} on {}, {speed} images per second",
-            evaluation.time, evaluation.device
+            "{} on {}, {speed} images per second{}",
+            evaluation.time,
+            evaluation.device,
+            evaluation.mode().note(None)
         );
         rows.push(("Evaluated", name(&text)));
     }

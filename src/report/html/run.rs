@@ -179,7 +179,11 @@ impl<'a> Run<'a> {
                     "Confusion matrix",
                     result::confusion(self, evaluation),
                 ),
-                ("mistakes", "Worst mistakes", result::mistakes(self)),
+                (
+                    "mistakes",
+                    "Worst mistakes",
+                    result::mistakes(self, evaluation),
+                ),
                 ("classes", "Classes", result::classes(evaluation)),
                 (
                     "calibration",

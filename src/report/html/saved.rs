@@ -17,9 +17,9 @@ pub(super) enum Status {
     Stopped(u64),
 }
 
-pub(super) struct Saved {
+pub(in crate::report) struct Saved {
     /// Of the newest checkpoint that is whole.
-    pub(super) state: Option<TrainState>,
+    pub(in crate::report) state: Option<TrainState>,
     /// Of the checkpoint that is the result so far.
     pub(super) result: Option<Manifest>,
     pub(super) status: Status,
@@ -29,7 +29,7 @@ pub(super) struct Saved {
 
 impl Saved {
     /// Reads no tensors. `evaluated_step` is the checkpoint that the test result is of.
-    pub(super) fn read(
+    pub(in crate::report) fn read(
         run: &RunFolder,
         config: &ExperimentConfig,
         evaluated_step: Option<u64>,

@@ -172,13 +172,19 @@ impl Figure<'_> {
         evaluated.ok_or_else(|| "the run is not evaluated".to_owned())
     }
 
-    /// "test split, 10,000 images, epoch 6"
+    /// "test split, 10,000 images, epoch 6", and of which views.
     fn evaluated_on(&self, evaluation: &Evaluation) -> String {
+        let views = evaluation.tta.and_then(|tta| {
+            let without = tta.plain_accuracy;
+            let told = tta.mode.told()?;
+            Some(format!(", {told} (accuracy {without:.4} without)"))
+        });
         format!(
-            "{} split, {} images, epoch {}",
+            "{} split, {} images, epoch {}{}",
             evaluation.split,
             thousands(evaluation.n_images),
-            evaluation.checkpoint_epoch
+            evaluation.checkpoint_epoch,
+            views.unwrap_or_default()
         )
     }
 

@@ -65,6 +65,7 @@ pub(super) fn study(n_trials: usize, n_dimensions: usize, objective: Objective) 
             trained_on: "train + validation".to_owned(),
             test_loss: 0.2406,
             test_accuracy: 0.9125,
+            views: None,
         }),
         best_config: (n_trials > 0)
             .then(|| "name = \"made-up\"\n\n[optimizer]\nlearning_rate = 0.003\n".to_owned()),

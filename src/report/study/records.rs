@@ -128,6 +128,9 @@ pub struct FinalRun {
     pub trained_on: String,
     pub test_loss: f64,
     pub test_accuracy: f64,
+    /// Of which views both are the mean; None is of the images alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub views: Option<String>,
 }
 
 impl Objective {

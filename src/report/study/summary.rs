@@ -78,10 +78,13 @@ fn of_test(run: &FinalRun) -> String {
     format!(
         "<div class=\"final\" role=\"note\" aria-label=\"Final run\"><p><strong>Final run</strong>: trained on {} \
          with the best configuration, then measured once on the <strong>test split</strong>: accuracy \
-         <b>{}</b>, loss {}. Folder <code>{}</code>.</p></div>\n",
+         <b>{}</b>, loss {}{}. Folder <code>{}</code>.</p></div>\n",
         named(&run.trained_on),
         percent(run.test_accuracy, 2),
         fixed(run.test_loss, 4),
+        run.views
+            .as_ref()
+            .map_or(String::new(), |views| format!(" ({})", Text(views))),
         named(&run.folder)
     )
 }
