@@ -327,6 +327,7 @@ impl Checks<'_> {
             ModelConfig::SoftmaxRegression(_) => false,
             ModelConfig::Mlp(mlp) => !mlp.hidden.is_empty(),
             ModelConfig::Cnn(cnn) => !(cnn.blocks.is_empty() && cnn.dense.is_empty()),
+            ModelConfig::Resnet(_) => true, // the stem
         };
         self.that(
             has_hidden,
