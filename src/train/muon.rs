@@ -137,6 +137,10 @@ fn orthogonal(matrix: Tensor<2>) -> Tensor<2> {
 
 /// What is kept of a tensor's gradients.
 #[derive(Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each tensor of a model, which is larger by far"
+)]
 pub(super) enum MuonState<const D: usize> {
     /// Of a hidden weight.
     Hidden(MomentumState<D>),
@@ -219,10 +223,9 @@ mod tests {
                 for row in &mut a {
                     (row[p], row[q]) = (cos * row[p] - sin * row[q], sin * row[p] + cos * row[q]);
                 }
-                for column in 0..n {
-                    let (up, down) = (a[p][column], a[q][column]);
-                    a[p][column] = cos * up - sin * down;
-                    a[q][column] = sin * up + cos * down;
+                let (above, below) = a.split_at_mut(q);
+                for (up, down) in above[p].iter_mut().zip(&mut below[0]) {
+                    (*up, *down) = (cos * *up - sin * *down, sin * *up + cos * *down);
                 }
             }
         }
