@@ -2,6 +2,8 @@
 //! list of them.
 
 pub mod cnn;
+#[cfg(test)]
+mod comparison;
 mod features;
 pub mod flops;
 pub mod init;

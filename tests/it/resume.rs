@@ -53,6 +53,15 @@ patience = 2
 /// 3,500 images in batches of 150.
 const STEPS_PER_EPOCH: u64 = 24;
 
+/// The same training of a residual network.
+fn resnet() -> String {
+    let (before, rest) = TOML.split_once("[model]\n").unwrap();
+    let (_, after) = rest.split_once("[optimizer]\n").unwrap();
+    let model = "kind = \"resnet\"\nstem_filters = 4\nblock_dropout = 0.2\ndropout = 0.1\n\
+                 stages = [{ filters = 6 }, { filters = 8, blocks = 2 }]";
+    format!("{before}[model]\n{model}\n[optimizer]\n{after}")
+}
+
 struct Trained {
     _folder: TempDir,
     run: RunFolder,
@@ -111,8 +120,8 @@ fn files(trained: &Trained) -> Vec<(String, Vec<u8>)> {
     files.filter(|(name, _)| name.ends_with(".bpk")).collect()
 }
 
-fn resumes_exactly(device: &str) {
-    let make = || experiment(TOML, device, None);
+fn resumes_exactly(toml: &str, device: &str) {
+    let make = || experiment(toml, device, None);
     let whole = train(&make, &[]);
     assert_eq!(whole.state.step, 3 * STEPS_PER_EPOCH);
     let learned = whole.state.history[2].train_accuracy;
@@ -144,12 +153,22 @@ fn resumes_exactly(device: &str) {
 
 #[test]
 fn a_resumed_run_is_identical_on_flex() {
-    resumes_exactly("cpu");
+    resumes_exactly(TOML, "cpu");
 }
 
 #[test]
 fn a_resumed_run_is_identical_on_ndarray() {
-    resumes_exactly("ndarray");
+    resumes_exactly(TOML, "ndarray");
+}
+
+#[test]
+fn a_resumed_residual_network_is_identical_on_flex() {
+    resumes_exactly(&resnet(), "cpu");
+}
+
+#[test]
+fn a_resumed_residual_network_is_identical_on_ndarray() {
+    resumes_exactly(&resnet(), "ndarray");
 }
 
 #[test]
