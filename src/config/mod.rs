@@ -476,6 +476,14 @@ mod tests {
         assert_eq!(config.identity().unwrap(), before);
         config.train.ema_decay = 0.5;
         assert_ne!(config.identity().unwrap(), before);
+        for on in [
+            "head = 'average_pool'",
+            "blocks = [{ pool_first = true }, {}]",
+        ] {
+            let config: ExperimentConfig =
+                toml::from_str(&format!("[model]\nkind = 'cnn'\n{on}")).unwrap();
+            assert_ne!(config.identity().unwrap(), before, "{on}");
+        }
     }
 
     #[test]

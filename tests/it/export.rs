@@ -182,9 +182,16 @@ fn model_file(model: &ModelConfig, input: InputShape) -> Vec<u8> {
     let tensors = Reader::from_bytes(bytes).unwrap().into_tensors().unwrap();
     let filled = tensors.into_iter().enumerate().map(|(number, tensor)| {
         let n = tensor.byte_len() / 4;
+        // Deep networks keep numbers of a usual size so.
+        let fan_in = match &tensor.shape[..] {
+            [_, rest @ ..] if rest.len() == 3 => rest.iter().product(),
+            [inputs, _] => *inputs,
+            _ => 3,
+        };
+        let scale = (3.0 / fan_in as f64).sqrt();
         let value = |index| match tensor.name.ends_with("running_var") {
             true => 0.2 + noise(index, number).abs(),
-            false => noise(index, number),
+            false => scale * noise(index, number),
         };
         let values = (0..n).flat_map(|index| (value(index) as f32).to_le_bytes());
         let bytes = Bytes::from_bytes_vec(values.collect());

@@ -91,10 +91,10 @@ const MODELS: [&str; 6] = [
     "kind = \"mlp\"\nhidden = [64]\nactivation = \"gelu\"\nbatch_norm = true",
     "kind = \"cnn\"\ndense = [32]\n[[model.blocks]]\nfilters = 8\nbatch_norm = true\n\
      [[model.blocks]]\nfilters = 8\npadding = \"valid\"",
-    "kind = \"cnn\"\ndense = []\nhead = \"average_pool\"\n\
+    "kind = \"cnn\"\ndense = [32]\nhead = \"average_pool\"\n\
      [[model.blocks]]\nfilters = 16\nbatch_norm = true\npool_first = true\n\
-     [[model.blocks]]\nfilters = 24\nbatch_norm = true\npool_first = true",
-    "kind = \"resnet\"\nstem_filters = 6\n[[model.stages]]\nfilters = 8\n[[model.stages]]\nfilters = 16",
+     [[model.blocks]]\nfilters = 32\nbatch_norm = true\npool_first = true",
+    "kind = \"resnet\"\nstem_filters = 8\n[[model.stages]]\nfilters = 16\n[[model.stages]]\nfilters = 32",
 ];
 
 fn learns_by_heart(device: &str) {
@@ -244,8 +244,9 @@ fn every_optimizer_and_schedule_learns() {
 #[test]
 fn validation_and_evaluation_find_the_same_numbers() {
     let mlp = "kind = \"mlp\"\nhidden = [32]\ndropout = 0.3";
-    let resnet = "kind = \"resnet\"\nstem_filters = 4\nblock_dropout = 0.1\n\
-                  stages = [{ filters = 8 }, { filters = 16 }]";
+    let resnet = "kind = \"resnet\"\nstem_filters = 8\nblock_dropout = 0.1\n\
+                  stages = [{ filters = 16 }, { filters = 32 }]\n\
+                  [optimizer]\nkind = \"adam\"\nlearning_rate = 0.01";
     let mut cases = vec![("cpu".to_owned(), mlp), ("cpu".to_owned(), resnet)];
     cases.push(("ndarray".to_owned(), mlp));
     match devices::gpu_choice() {

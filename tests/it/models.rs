@@ -202,13 +202,23 @@ fn a_training_step_is_the_same_on_every_device() {
         n_classes: 4,
     };
     let devices = devices::all("a_training_step_is_the_same_on_every_device");
-    for toml in [
-        RESNET,
-        "kind = 'resnet'\nstem_filters = 3\nactivation = 'gelu'\nstages = [{ filters = 4, stride = 3 }]",
-        "kind = 'mlp'\nhidden = [9, 8]\nbatch_norm = true\ndropout = 0.3",
-        "kind = 'cnn'\ndense = [7]\nhead = 'average_pool'\nblocks = [{ filters = 4, batch_norm = true, \
-         pool_first = true, dropout = 0.3 }, { filters = 5 }, { filters = 6, pool = 1, batch_norm = true, \
-         dropout = 0.2 }]",
+    for (toml, tolerance) in [
+        (RESNET, 2e-4),
+        // burn's gradient of GELU is that of an approximation by tanh on ndarray and wgpu.
+        (
+            "kind = 'resnet'\nstem_filters = 3\nactivation = 'gelu'\nstages = [{ filters = 4, stride = 3 }]",
+            1e-2,
+        ),
+        (
+            "kind = 'mlp'\nhidden = [9, 8]\nbatch_norm = true\ndropout = 0.3",
+            2e-4,
+        ),
+        (
+            "kind = 'cnn'\ndense = [7]\nhead = 'average_pool'\nblocks = [{ filters = 4, batch_norm = true, \
+             pool_first = true, dropout = 0.3 }, { filters = 5 }, { filters = 6, pool = 1, batch_norm = true, \
+             dropout = 0.2 }]",
+            2e-4,
+        ),
     ] {
         let config = model(toml);
         config.validate(input).unwrap();
@@ -221,7 +231,7 @@ fn a_training_step_is_the_same_on_every_device() {
                 assert_eq!(found.len(), expected.len());
                 for (found, expected) in found.iter().zip(expected) {
                     let difference = (found - expected).abs();
-                    let close = difference < 2e-4 * largest;
+                    let close = difference < tolerance * largest;
                     assert!(close, "{toml} on {device:?}: {found}, not {expected}");
                 }
             }

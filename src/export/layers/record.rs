@@ -139,7 +139,12 @@ impl Record {
         })
     }
 
-    pub(super) fn batch_norm(&mut self, name: &str, n: usize, of_images: bool) -> Result<Operation> {
+    pub(super) fn batch_norm(
+        &mut self,
+        name: &str,
+        n: usize,
+        of_images: bool,
+    ) -> Result<Operation> {
         let mut take = |part| self.take(&format!("{name}.{part}"), &[n]);
         Ok(Operation::BatchNorm {
             weight: take("gamma")?,
