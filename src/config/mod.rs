@@ -530,6 +530,14 @@ mod tests {
             ..adam
         });
         assert_ne!(config.identity().unwrap(), before);
+        for on in [
+            "head = 'average_pool'",
+            "blocks = [{ pool_first = true }, {}]",
+        ] {
+            let config: ExperimentConfig =
+                toml::from_str(&format!("[model]\nkind = 'cnn'\n{on}")).unwrap();
+            assert_ne!(config.identity().unwrap(), before, "{on}");
+        }
     }
 
     #[test]

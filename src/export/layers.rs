@@ -1,15 +1,17 @@
 //! A trained model as a plain sequence of operations, with the names and layouts of weights that
 //! PyTorch has. What a file format needs to know of architectures is here; each format walks through
-//! the sequence.
+//! the sequence. A stage of residual blocks is one operation of it, made of others.
 
-use std::collections::BTreeMap;
+mod record;
 
-use burn::tensor::Bytes;
-use burn_pack::{DType, Reader};
+use burn_pack::DType;
 
-use crate::model::init::BATCH_NORM_EPSILON;
+use crate::model::cnn::{CnnConfig, Head};
 use crate::model::layers::Activation;
-use crate::model::{ModelConfig, cnn::CnnConfig, mlp::MlpConfig};
+use crate::model::mlp::MlpConfig;
+use crate::model::resnet::ResnetConfig;
+use crate::model::{InputShape, ModelConfig};
+use record::Record;
 
 /// Numbers with a shape, row by row.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,14 +23,14 @@ pub(crate) struct Weights {
 /// What comes after the normalisation, in the order of the forward pass.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Layer {
-    /// Unique among the layers, a Python identifier: "conv1", "norm1", "dense2", "output".
+    /// Unique among the layers, the path of a Python attribute: "conv1", "stage2.0.norm1", "output".
     pub(crate) name: String,
     pub(crate) operation: Operation,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Operation {
-    /// A square convolution with stride 1.
+    /// A square convolution.
     Convolution {
         /// `[filter, channel, kernel, kernel]`
         weight: Weights,
@@ -36,6 +38,7 @@ pub(crate) enum Operation {
         bias: Option<Weights>,
         /// Zeros on each side.
         padding: usize,
+        stride: usize,
     },
     /// Each of them `[channel]`.
     BatchNorm {
@@ -52,12 +55,31 @@ pub(crate) enum Operation {
     MaxPool(usize),
     /// `[batch, channel, height, width]` -> `[batch, channel * height * width]`
     Flatten,
+    /// The mean over rows and columns: `[batch, channel, height, width]` -> `[batch, channel]`
+    AveragePool,
+    /// Residual blocks, one after the other; at least one.
+    Stage(Vec<ResidualBlock>),
     Linear {
         /// `[output, input]`, the transpose of burn's.
         weight: Weights,
         /// `[output]`
         bias: Weights,
     },
+}
+
+/// `around + path(first(x))`, where `around` is `x`, or a projection of `first(x)`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ResidualBlock {
+    /// As a layer's: "stage2.0".
+    pub(crate) name: String,
+    /// Channels of `x`.
+    pub(crate) inputs: usize,
+    /// Channels of the output.
+    pub(crate) filters: usize,
+    pub(crate) stride: usize,
+    pub(crate) first: Vec<Layer>,
+    pub(crate) projection: Option<Layer>,
+    pub(crate) path: Vec<Layer>,
 }
 
 /// Why a checkpoint's model file does not give a sequence.
@@ -81,11 +103,9 @@ pub(crate) enum LayersError {
 type Result<T> = std::result::Result<T, LayersError>;
 
 /// The sequence of a model, with the weights of a checkpoint's model file.
-///
-/// * `n_channels`: of the images
 pub(crate) fn layers(
     model: &ModelConfig,
-    n_channels: usize,
+    input: InputShape,
     model_file: &[u8],
 ) -> Result<Vec<Layer>> {
     let mut record = Record::read(model_file)?;
@@ -101,9 +121,12 @@ pub(crate) fn layers(
         }
         ModelConfig::Cnn(config) => {
             record.prefix = "classifier.Cnn";
-            layers.cnn(config, n_channels, &mut record)?;
+            layers.cnn(config, input.channels, &mut record)?;
         }
-        ModelConfig::Resnet(_) => todo!(),
+        ModelConfig::Resnet(config) => {
+            record.prefix = "classifier.Resnet";
+            layers.resnet(config, input, &mut record)?;
+        }
     }
     layers.push("output", record.linear("output")?);
     match record.tensors.pop_first() {
@@ -149,19 +172,27 @@ impl Sequence {
                     false => Some(record.take(&format!("{key}.conv.bias"), &[block.filters])?),
                 },
                 padding: block.padding.zeros(block.kernel),
+                stride: 1,
             };
             self.push(format!("conv{number}"), convolution);
+            let pools_first = block.batch_norm && block.pool_first;
+            if pools_first {
+                self.max_pool(block.pool, number);
+            }
             if block.batch_norm {
                 let norm = record.batch_norm(&format!("{key}.norm"), block.filters, true)?;
                 self.push(format!("norm{number}"), norm);
             }
             self.activation(block.activation, number);
-            if block.pool > 1 {
-                self.push(format!("pool{number}"), Operation::MaxPool(block.pool));
+            if !pools_first {
+                self.max_pool(block.pool, number);
             }
             n_channels = block.filters;
         }
-        self.push("flatten", Operation::Flatten);
+        match config.head {
+            Head::Flatten => self.push("flatten", Operation::Flatten),
+            Head::AveragePool => self.push("average", Operation::AveragePool),
+        }
         for index in 0..config.dense.len() {
             let linear = record.linear(&format!("dense.{index}"))?;
             self.push(format!("dense{}", index + 1), linear);
@@ -170,82 +201,40 @@ impl Sequence {
         Ok(())
     }
 
+    fn resnet(
+        &mut self,
+        config: &ResnetConfig,
+        input: InputShape,
+        record: &mut Record,
+    ) -> Result<()> {
+        let channels = [input.channels, config.stem_filters];
+        let stem = record.convolution("stem", channels, config.stem_kernel, 1)?;
+        self.push("stem", stem);
+        let mut stages = vec![Vec::new(); config.stages.len()];
+        for (index, shape) in config.blocks(input).iter().enumerate() {
+            let block = record.residual_block(&format!("blocks.{index}"), shape, config)?;
+            stages[shape.stage].push(block);
+        }
+        for (index, blocks) in stages.into_iter().enumerate() {
+            self.push(format!("stage{}", index + 1), Operation::Stage(blocks));
+        }
+        let norm = record.batch_norm("norm", config.last_channels(), true)?;
+        self.push("norm", norm);
+        let activation = config.activation;
+        self.push(activation.as_str(), Operation::Activation(activation));
+        self.push("average", Operation::AveragePool);
+        Ok(())
+    }
+
+    fn max_pool(&mut self, side: usize, number: usize) {
+        if side > 1 {
+            self.push(format!("pool{number}"), Operation::MaxPool(side));
+        }
+    }
+
     fn activation(&mut self, activation: Activation, number: usize) {
         let name = format!("{}{number}", activation.as_str());
         self.push(name, Operation::Activation(activation));
-    }
-}
-
-/// A checkpoint's model file, from which each tensor is taken once.
-struct Record {
-    prefix: &'static str,
-    tensors: BTreeMap<String, burn_pack::Tensor>,
-}
-
-impl Record {
-    fn read(bytes: &[u8]) -> Result<Self> {
-        let reader = Reader::from_bytes(Bytes::from_bytes_vec(bytes.to_vec()))?;
-        let tensors = reader.into_tensors()?.into_iter();
-        Ok(Self {
-            prefix: "",
-            tensors: tensors
-                .map(|tensor| (tensor.name.clone(), tensor))
-                .collect(),
-        })
-    }
-
-    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Weights> {
-        let expected = |found: &[usize]| found == shape;
-        self.take_if(name, expected, || format!("{shape:?} of F32"))
-    }
-
-    fn take_if(
-        &mut self,
-        name: &str,
-        fits: impl Fn(&[usize]) -> bool,
-        expected: impl Fn() -> String,
-    ) -> Result<Weights> {
-        let name = format!("{}.{name}", self.prefix);
-        let Some(tensor) = self.tensors.remove(&name) else {
-            return Err(LayersError::Missing(name));
-        };
-        let (shape, dtype) = (tensor.shape.to_vec(), tensor.dtype);
-        if dtype != DType::F32 || !fits(&shape) {
-            return Err(LayersError::Unfit {
-                name,
-                shape,
-                dtype,
-                expected: expected(),
-            });
-        }
-        let bytes = tensor.into_bytes()?;
-        let number = |bytes: &[u8]| <[u8; 4]>::try_from(bytes).map_or(0.0, f32::from_le_bytes);
-        Ok(Weights {
-            shape,
-            values: bytes.chunks_exact(4).map(number).collect(),
-        })
-    }
-
-    fn linear(&mut self, name: &str) -> Result<Operation> {
-        let is_matrix = |shape: &[usize]| shape.len() == 2;
-        let weight = self.take_if(&format!("{name}.weight"), is_matrix, || {
-            "a matrix of F32".to_owned()
-        })?;
-        let weight = weight.transposed();
-        let bias = self.take(&format!("{name}.bias"), &weight.shape[..1])?;
-        Ok(Operation::Linear { weight, bias })
-    }
-
-    fn batch_norm(&mut self, name: &str, n: usize, of_images: bool) -> Result<Operation> {
-        let mut take = |part| self.take(&format!("{name}.{part}"), &[n]);
-        Ok(Operation::BatchNorm {
-            weight: take("gamma")?,
-            bias: take("beta")?,
-            running_mean: take("running_mean")?,
-            running_var: take("running_var")?,
-            epsilon: BATCH_NORM_EPSILON,
-            of_images,
-        })
     }
 }
 
@@ -270,8 +259,28 @@ impl Weights {
     }
 }
 
+/// The layers with those in the place of stages that stages are made of, in the order of the module
+/// that is printed.
+pub(crate) fn flat(layers: &[Layer]) -> Vec<&Layer> {
+    let mut all = Vec::new();
+    for layer in layers {
+        match &layer.operation {
+            Operation::Stage(blocks) => all.extend(blocks.iter().flat_map(ResidualBlock::layers)),
+            _ => all.push(layer),
+        }
+    }
+    all
+}
+
+impl ResidualBlock {
+    fn layers(&self) -> impl Iterator<Item = &Layer> {
+        self.first.iter().chain(&self.path).chain(&self.projection)
+    }
+}
+
 impl Layer {
-    /// Its weights by the names of PyTorch's state_dict, but for the count of batches.
+    /// Its weights by the names of PyTorch's state_dict, but for the count of batches and what is in a
+    /// stage.
     pub(crate) fn weights(&self) -> Vec<(String, &Weights)> {
         let parts: Vec<(&str, &Weights)> = match &self.operation {
             Operation::Convolution { weight, bias, .. } => {
@@ -291,7 +300,11 @@ impl Layer {
                 ("running_mean", running_mean),
                 ("running_var", running_var),
             ],
-            Operation::Activation(_) | Operation::MaxPool(_) | Operation::Flatten => Vec::new(),
+            Operation::Activation(_)
+            | Operation::MaxPool(_)
+            | Operation::Flatten
+            | Operation::AveragePool
+            | Operation::Stage(_) => Vec::new(),
         };
         let named = |(part, weights)| (format!("{}.{part}", self.name), weights);
         parts.into_iter().map(named).collect()

@@ -84,15 +84,16 @@ impl Exported {
         model_file: &[u8],
         step: u64,
     ) -> Result<Self> {
-        let layers = layers::layers(&config.model, about.channels, model_file)?;
+        let input = InputShape {
+            channels: about.channels,
+            height: about.height,
+            width: about.width,
+            n_classes: about.class_names.len(),
+        };
+        let layers = layers::layers(&config.model, input, model_file)?;
         let mut exported = Self {
             name: config.name.clone(),
-            input: InputShape {
-                channels: about.channels,
-                height: about.height,
-                width: about.width,
-                n_classes: about.class_names.len(),
-            },
+            input,
             class_names: about.class_names.clone(),
             normalization: normalization(about),
             step,
@@ -167,7 +168,8 @@ impl Exported {
 
     /// Numbers that the model learned, running statistics included.
     pub fn n_parameters(&self) -> usize {
-        let weights = self.layers.iter().flat_map(Layer::weights);
+        let weights = layers::flat(&self.layers).into_iter();
+        let weights = weights.flat_map(Layer::weights);
         weights.map(|(_, weights)| weights.values.len()).sum()
     }
 

@@ -6,7 +6,7 @@ pub mod proto;
 use prost::Message;
 
 use super::Exported;
-use super::layers::{Layer, Operation, Weights};
+use super::layers::{Layer, Operation, ResidualBlock, Weights};
 use crate::data::Statistics;
 use crate::model::layers::{Activation, SELU_ALPHA, SELU_SCALE};
 use proto::{
@@ -61,9 +61,7 @@ fn graph(model: &Exported) -> GraphProto {
     if let Some(channels) = &model.normalization {
         value = graph.normalize(channels, &value);
     }
-    for layer in &model.layers {
-        value = graph.layer(layer, value);
-    }
+    graph.layers(&model.layers, value);
     // Along the classes.
     graph.node("Softmax", &[LOGITS], PROBABILITIES, vec![int("axis", 1)]);
     let input = model.input;
@@ -89,6 +87,23 @@ struct Graph {
 }
 
 impl Graph {
+    fn layers(&mut self, layers: &[Layer], input: String) -> String {
+        layers
+            .iter()
+            .fold(input, |value, layer| self.layer(layer, value))
+    }
+
+    fn residual_block(&mut self, input: String, block: &ResidualBlock) -> String {
+        let first = self.layers(&block.first, input.clone());
+        let around = match &block.projection {
+            Some(projection) => self.layer(projection, first.clone()),
+            None => input,
+        };
+        let path = self.layers(&block.path, first);
+        self.node("Add", &[&around, &path], &block.name, Vec::new());
+        block.name.clone()
+    }
+
     /// Adds what a layer does to the value `input`. Returns the name of what comes out.
     fn layer(&mut self, layer: &Layer, input: String) -> String {
         let output = match layer.name.as_str() {
@@ -103,12 +118,15 @@ impl Graph {
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         let (operator, attributes) = match &layer.operation {
             Operation::Convolution {
-                weight, padding, ..
+                weight,
+                padding,
+                stride,
+                ..
             } => {
                 let sides = ints("kernel_shape", &weight.shape[2..]);
                 // Top, left, bottom, right.
                 let pads = ints("pads", &[*padding; 4]);
-                ("Conv", vec![sides, pads, ints("strides", &[1, 1])])
+                ("Conv", vec![sides, pads, ints("strides", &[*stride; 2])])
             }
             Operation::BatchNorm { epsilon, .. } => {
                 ("BatchNormalization", vec![float("epsilon", *epsilon)])
@@ -123,6 +141,18 @@ impl Graph {
                 ("MaxPool", attributes)
             }
             Operation::Flatten => ("Flatten", vec![int("axis", 1)]),
+            Operation::AveragePool => {
+                let pooled = format!("{output}.pooled");
+                self.node("GlobalAveragePool", &inputs, &pooled, Vec::new());
+                self.node("Flatten", &[&pooled], &output, vec![int("axis", 1)]);
+                return output;
+            }
+            Operation::Stage(blocks) => {
+                let input = inputs[0].to_owned();
+                return blocks
+                    .iter()
+                    .fold(input, |value, block| self.residual_block(value, block));
+            }
             // The weight is [output, input], as in PyTorch.
             Operation::Linear { .. } => ("Gemm", vec![int("transB", 1)]),
         };

@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 use anyhow::Result;
 
 use super::Exported;
-use super::layers::{Layer, Operation};
+use super::layers::{Layer, Operation, ResidualBlock};
+use crate::model::init::BATCH_NORM_EPSILON;
 use crate::model::layers::Activation;
+use crate::model::resnet::KERNEL;
 
 /// A Python file that loads `weights_file` (strictly) and predicts from an image in [0, 1].
 pub fn module(model: &Exported, weights_file: &str) -> Result<String> {
@@ -24,6 +26,7 @@ pub fn module(model: &Exported, weights_file: &str) -> Result<String> {
         Some(_) => "This fits the whole picture: nothing is cut out or inverted here.",
         None => "So it is done here.",
     };
+    let block_class = block_class(model);
     let constructor = constructor(model);
     let forward = forward(model);
     let mode = if input.channels == 3 { "RGB" } else { "L" };
@@ -44,7 +47,7 @@ WEIGHTS = {weights_file}
 CLASSES = {class_names}
 
 
-class Model(nn.Module):
+{block_class}class Model(nn.Module):
     """Images {shape}, pixels in [0, 1], to logits [batch, {n_classes}]."""
 
     def __init__(self):
@@ -115,15 +118,20 @@ fn submodule(operation: &Operation) -> Option<String> {
             weight,
             bias,
             padding,
+            stride,
         } => {
             let [n_outputs, n_inputs, kernel] = [0, 1, 2].map(|side| weight.shape[side]);
             let padding = match padding {
                 0 => String::new(),
                 padding => format!(", padding={padding}"),
             };
+            let stride = match stride {
+                1 => String::new(),
+                stride => format!(", stride={stride}"),
+            };
             let bias = if bias.is_some() { "" } else { ", bias=False" };
             Some(format!(
-                "nn.Conv2d({n_inputs}, {n_outputs}, {kernel}{padding}{bias})"
+                "nn.Conv2d({n_inputs}, {n_outputs}, {kernel}{stride}{padding}{bias})"
             ))
         }
         Operation::BatchNorm {
@@ -142,8 +150,77 @@ fn submodule(operation: &Operation) -> Option<String> {
             let [n_outputs, n_inputs] = [0, 1].map(|side| weight.shape[side]);
             Some(format!("nn.Linear({n_inputs}, {n_outputs})"))
         }
-        Operation::Activation(_) | Operation::MaxPool(_) | Operation::Flatten => None,
+        Operation::Stage(blocks) => Some(format!("nn.Sequential({})", stage(blocks))),
+        Operation::Activation(_)
+        | Operation::MaxPool(_)
+        | Operation::Flatten
+        | Operation::AveragePool => None,
     }
+}
+
+/// Blocks after the first are all alike.
+fn stage(blocks: &[ResidualBlock]) -> String {
+    let block = |block: &ResidualBlock| {
+        let stride = match block.stride {
+            1 => String::new(),
+            stride => format!(", stride={stride}"),
+        };
+        format!("Block({}, {}{stride})", block.inputs, block.filters)
+    };
+    match blocks {
+        [first, second, _, rest @ ..] if !rest.is_empty() => format!(
+            "{}, *({} for _ in range({}))",
+            block(first),
+            block(second),
+            blocks.len() - 1
+        ),
+        _ => blocks.iter().map(block).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn first_block(layer: &Layer) -> Option<&ResidualBlock> {
+    match &layer.operation {
+        Operation::Stage(blocks) => blocks.first(),
+        _ => None,
+    }
+}
+
+/// The class of a residual network's blocks; nothing for a model without any.
+fn block_class(model: &Exported) -> String {
+    let Some(block) = model.layers.iter().find_map(first_block) else {
+        return String::new();
+    };
+    let through = |layers: &[Layer], value: &str| {
+        let value = value.to_owned();
+        layers
+            .iter()
+            .fold(value, |value, layer| applied(layer, &value))
+    };
+    let (first, path) = (through(&block.first, "x"), through(&block.path, "first"));
+    let epsilon = BATCH_NORM_EPSILON;
+    format!(
+        r#"class Block(nn.Module):
+    """A residual block; where the shape changes, a 1 x 1 convolution goes around it in place of x."""
+
+    def __init__(self, inputs, filters, stride=1):
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(inputs, eps={epsilon:?})
+        self.conv1 = nn.Conv2d(inputs, filters, {KERNEL}, stride=stride, padding={padding}, bias=False)
+        self.norm2 = nn.BatchNorm2d(filters, eps={epsilon:?})
+        self.conv2 = nn.Conv2d(filters, filters, {KERNEL}, padding={padding}, bias=False)
+        self.projection = None
+        if stride > 1 or inputs != filters:
+            self.projection = nn.Conv2d(inputs, filters, 1, stride=stride, bias=False)
+
+    def forward(self, x):
+        first = {first}
+        around = x if self.projection is None else self.projection(first)
+        return around + {path}
+
+
+"#,
+        padding = KERNEL / 2,
+    )
 }
 
 /// A line for each layer with weights of its own, with what follows it around it.
@@ -160,6 +237,10 @@ fn forward(model: &Exported) -> String {
             value = "x".to_owned();
         }
         value = applied(layer, &value);
+        if matches!(layer.operation, Operation::Stage(_)) {
+            line(&mut text, &format!("x = {value}"));
+            value = "x".to_owned();
+        }
     }
     line(&mut text, &format!("return {value}"));
     text
@@ -168,19 +249,29 @@ fn forward(model: &Exported) -> String {
 fn begins_a_line(layer: &Layer) -> bool {
     matches!(
         layer.operation,
-        Operation::Convolution { .. } | Operation::Linear { .. } | Operation::Flatten
+        Operation::Convolution { .. }
+            | Operation::Linear { .. }
+            | Operation::Flatten
+            | Operation::AveragePool
+            | Operation::Stage(_)
     )
 }
 
 fn applied(layer: &Layer, value: &str) -> String {
     match &layer.operation {
         Operation::Flatten => format!("{value}.flatten(1)"),
+        Operation::AveragePool => format!("{value}.mean((2, 3))"),
         Operation::MaxPool(side) => format!("F.max_pool2d({value}, {side})"),
         Operation::Activation(Activation::Tanh) => format!("torch.tanh({value})"),
         // F.gelu is the exact form unless asked otherwise.
         Operation::Activation(activation) => format!("F.{}({value})", activation.as_str()),
-        Operation::Convolution { .. } | Operation::BatchNorm { .. } | Operation::Linear { .. } => {
-            format!("self.{}({value})", layer.name)
+        Operation::Convolution { .. }
+        | Operation::BatchNorm { .. }
+        | Operation::Stage(_)
+        | Operation::Linear { .. } => {
+            // In a block, by the attribute alone.
+            let (_, name) = layer.name.rsplit_once('.').unwrap_or(("", &layer.name));
+            format!("self.{name}({value})")
         }
     }
 }

@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::Exported;
-use super::layers::{Layer, Operation};
+use super::layers::{Layer, Operation, flat};
 
 /// The header ends where the numbers may be read in place.
 const ALIGNMENT: usize = 8;
@@ -58,11 +58,12 @@ fn tensors(model: &Exported) -> Vec<Tensor> {
     let is_norm = |layer: &&Layer| matches!(layer.operation, Operation::BatchNorm { .. });
     let step = model.step.to_le_bytes().to_vec();
     // PyTorch's batch norm counts the batches that it has seen in training: one in each step.
-    let counts = model.layers.iter().filter(is_norm).map(|layer| {
+    let layers = flat(&model.layers);
+    let counts = layers.iter().copied().filter(is_norm).map(|layer| {
         let name = format!("{}.num_batches_tracked", layer.name);
         (name, "I64", Vec::new(), step.clone())
     });
-    let weights = model.layers.iter().flat_map(Layer::weights);
+    let weights = layers.iter().copied().flat_map(Layer::weights);
     let weights =
         weights.map(|(name, weights)| (name, "F32", weights.shape.clone(), weights.to_bytes()));
     counts.chain(weights).collect()

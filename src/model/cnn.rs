@@ -467,4 +467,102 @@ mod tests {
         }
         assert_eq!(layers.len(), 5);
     }
+
+    fn composed(model: &Cnn, images: Tensor<4>, mode: Mode) -> Tensor<2> {
+        let blocks = model.blocks.iter().enumerate();
+        let x = blocks.fold(images, |x, (index, block)| block.composed(x, index, mode));
+        let mut x: Tensor<2> = match model.head {
+            Head::Flatten => x.flatten(1, 3),
+            Head::AveragePool => {
+                let [batch, channels, ..] = x.dims();
+                x.mean_dim(3).mean_dim(2).reshape([batch, channels])
+            }
+        };
+        for (index, layer) in model.dense.iter().enumerate() {
+            x = model.dense_activation.forward(layer.forward(x));
+            let index = model.blocks.len() + index;
+            x = super::super::layers::dropout(x, model.dense_dropout, index, mode);
+        }
+        model.output.forward(x)
+    }
+
+    #[test]
+    fn a_training_step_is_that_of_burns_operations() {
+        let input = InputShape {
+            channels: 3,
+            height: 13,
+            width: 11,
+            n_classes: 3,
+        };
+        for (n_norms, toml) in [
+            (
+                2,
+                "dense = [7]\ndense_dropout = 0.2\nblocks = [{ filters = 4, batch_norm = true, dropout = 0.3 }, \
+                 { filters = 5, batch_norm = true, pool_first = true, dropout = 0.4 }]",
+            ),
+            // With a convolution block before and behind, in every layout between them.
+            (
+                1,
+                "dense = []\nhead = 'average_pool'\nblocks = [{ filters = 4, pool = 1, activation = 'selu' }, \
+                 { filters = 5, kernel = 2, padding = 'valid', pool = 3, batch_norm = true, pool_first = true, \
+                 activation = 'tanh' }, { filters = 6, pool = 1, dropout = 0.3 }]",
+            ),
+            (
+                2,
+                "dense = [6]\nhead = 'average_pool'\ndense_activation = 'gelu'\nblocks = [{ filters = 4, \
+                 batch_norm = true, activation = 'gelu' }, { filters = 3, pool = 1, batch_norm = true, \
+                 activation = 'selu', dropout = 0.2 }, { filters = 4, activation = 'gelu' }]",
+            ),
+            (
+                0,
+                "dense = [6]\nhead = 'average_pool'\nblocks = [{ filters = 4, pool_first = true }]",
+            ),
+        ] {
+            let config: CnnConfig = toml::from_str(toml).unwrap();
+            config.validate(input).unwrap();
+            super::super::comparison::agree(
+                n_norms,
+                input,
+                |device| config.init(input, &mut Initialization::new(1, device)),
+                Cnn::forward,
+                composed,
+            );
+        }
+    }
+
+    #[test]
+    fn an_average_pool_makes_the_dense_layers_small() {
+        let input = InputShape {
+            channels: 1,
+            height: 28,
+            width: 28,
+            n_classes: 10,
+        };
+        let config = |head| CnnConfig {
+            head,
+            dense: vec![20],
+            ..Default::default()
+        };
+        for (head, n_inputs) in [(Head::Flatten, 32 * 7 * 7), (Head::AveragePool, 32)] {
+            let config = config(head);
+            let device = crate::device::host();
+            let model = config.init(input, &mut Initialization::new(1, &device));
+            assert_eq!(model.dense[0].weight.dims(), [n_inputs, 20]);
+            let layers = config.layers(input);
+            assert_eq!(layers[3].weight as usize, n_inputs * 20);
+            let parameters: u64 = layers.iter().map(|layer| layer.parameters).sum();
+            assert_eq!(parameters, model.num_params() as u64);
+        }
+        // The same number of units is too many for one of them alone.
+        let wide = |head| {
+            let dense = vec![1_000_000];
+            let config = CnnConfig {
+                dense,
+                ..config(head)
+            };
+            config.validate(input)
+        };
+        assert_eq!(wide(Head::Flatten).unwrap_err().key, "dense[0]");
+        assert_eq!(wide(Head::AveragePool), Ok(()));
+    }
 }

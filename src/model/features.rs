@@ -197,3 +197,68 @@ fn norm_rows<const D: usize>(norm: &BatchNorm, x: Tensor<D>, activation: Activat
         None => activation.forward(x),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::comparison::{TRAINING, noisy};
+    use super::*;
+
+    fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+        x.into_data().iter::<f32>().collect()
+    }
+
+    /// The same images in both layouts.
+    fn layouts(channels: usize, stream: u64) -> [Features; 2] {
+        let x = noisy([4, channels, 3, 5], stream, &crate::device::host());
+        let last = values(x.clone().permute([0, 2, 3, 1]));
+        let last = burn::tensor::TensorData::new(last, [4, 3, 5, channels]);
+        let last = Tensor::from_data(last, &crate::device::host());
+        [Features::ChannelsFirst(x), Features::ChannelsLast(last)]
+    }
+
+    #[test]
+    fn dropout_takes_the_same_elements_in_both_layouts() {
+        let [first, last] = layouts(6, 1).map(|x| {
+            let dropped = x.clone().dropout(0.5, 2, TRAINING);
+            let inferred = x.clone().dropout(0.5, 2, Mode::Inference);
+            assert_eq!(
+                values(inferred.channels_first()),
+                values(x.channels_first())
+            );
+            values(dropped.channels_first())
+        });
+        assert_eq!(first, last);
+        let n_dropped = first.iter().filter(|&&value| value == 0.0).count();
+        assert!((120..240).contains(&n_dropped), "{n_dropped} of 360");
+    }
+
+    #[test]
+    fn what_is_computed_does_not_depend_on_the_layout() {
+        for channels in [1, 4] {
+            let (x, y) = (layouts(channels, 1), layouts(channels, 2));
+            let sums = [[0, 0], [0, 1], [1, 0], [1, 1]]
+                .map(|[a, b]| values(x[a].clone().add(y[b].clone()).channels_first()));
+            assert!(sums.iter().all(|sum| *sum == sums[0]));
+            for which in [0, 1] {
+                let x = x[which].clone();
+                assert_eq!(x.dims(), [4, 3, 5, channels]);
+                let first = values(x.clone().channels_first());
+                let expected = first.chunks(15).map(|it| it.iter().sum::<f32>() / 15.0);
+                for (mean, expected) in values(x.clone().mean_of_places()).iter().zip(expected) {
+                    assert!((mean - expected).abs() < 1e-6, "{mean} {expected}");
+                }
+                let pooled = x.max_pool(2).channels_first();
+                assert_eq!(pooled.dims(), [4, channels, 1, 2]);
+                for (image, pooled) in first.chunks(15).zip(values(pooled).chunks(2)) {
+                    let largest = |at: usize| {
+                        let window = [at, at + 1, at + 5, at + 6];
+                        window
+                            .iter()
+                            .fold(f32::MIN, |most, &at| most.max(image[at]))
+                    };
+                    assert_eq!(pooled, [largest(0), largest(2)]);
+                }
+            }
+        }
+    }
+}

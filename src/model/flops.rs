@@ -66,5 +66,13 @@ mod tests {
         let cnn = "kind = \"cnn\"\ndense = [9]\n[[blocks]]\nfilters = 6\nbatch_norm = true\n\
                    [[blocks]]\nfilters = 5\nkernel = 2\npadding = \"valid\"\npool = 1";
         assert_eq!(count(cnn), (all, 3 * all - first));
+        // 10 x 8 through a stem of 5 filters; a block without a stride; one to 5 x 4 with a projection.
+        let stem = 2 * (3 * 3 * 3 * 5) * 80;
+        let kept = 2 * 2 * (3 * 3 * 5 * 5) * 80;
+        let halved = 2 * (3 * 3 * 5 * 6 + 3 * 3 * 6 * 6 + 5 * 6) * 20;
+        let all = stem + kept + halved + 2 * 6 * 4;
+        let resnet = "kind = \"resnet\"\nstem_filters = 5\n[[stages]]\nfilters = 5\nstride = 1\n\
+                      [[stages]]\nfilters = 6";
+        assert_eq!(count(resnet), (all, 3 * all - stem));
     }
 }

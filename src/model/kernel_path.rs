@@ -2,6 +2,7 @@
 
 use weft_cpu::simd::Instructions;
 
+use super::cnn::Head;
 use super::layers::{Activation, Padding};
 use super::resnet::{BlockShape, KERNEL, ResnetConfig};
 use super::{InputShape, ModelConfig};
@@ -64,7 +65,8 @@ fn burns_layers(model: &ModelConfig, input: InputShape, batch: usize, on_cpu: bo
             }
             linear("the output".to_owned(), inputs, input.n_classes, None);
             let units = config.hidden.iter().copied().max().unwrap_or(1);
-            if config.batch_norm && !batch_norm::runs(batch, units, on_cpu) {
+            let activated = config.activation.in_block().is_some();
+            if config.batch_norm && !(activated && batch_norm::runs(batch, units, on_cpu)) {
                 burns.push("model.batch_norm".to_owned());
             }
         }
@@ -96,7 +98,8 @@ fn burns_layers(model: &ModelConfig, input: InputShape, batch: usize, on_cpu: bo
                     true => {
                         let rows = batch * spec.out_height() * spec.out_width();
                         let pooled = block.pool == 1 || block.pool_first;
-                        pooled && batch_norm::runs(rows, block.filters, on_cpu)
+                        let activated = block.activation.in_block().is_some();
+                        pooled && activated && batch_norm::runs(rows, block.filters, on_cpu)
                     }
                 };
                 if !(own && conv_block::runs(&spec, on_cpu)) {
@@ -105,7 +108,10 @@ fn burns_layers(model: &ModelConfig, input: InputShape, batch: usize, on_cpu: bo
                 sides = [spec.out_height(), spec.out_width()];
                 channels = block.filters;
             }
-            let mut inputs = channels * sides[0] * sides[1];
+            let mut inputs = match config.head {
+                Head::Flatten => channels * sides[0] * sides[1],
+                Head::AveragePool => channels,
+            };
             for (index, &units) in config.dense.iter().enumerate() {
                 let key = format!("model.dense[{index}]");
                 linear(key, inputs, units, Some(config.dense_activation));
@@ -121,50 +127,52 @@ fn burns_layers(model: &ModelConfig, input: InputShape, batch: usize, on_cpu: bo
 
 /// The stages in which one convolution or batch norm at least is burn's.
 fn resnet(config: &ResnetConfig, input: InputShape, batch: usize, on_cpu: bool) -> Vec<String> {
-    let convolution = |block: &BlockShape, kernel: usize, before: [usize; 2]| conv_block::Spec {
-        batch,
-        height: before[0],
-        width: before[1],
-        in_channels: block.in_channels,
-        out_channels: block.filters,
-        kernel,
-        padding: kernel / 2,
-        stride: block.stride,
-        pool: 1,
-        activation: conv_block::Activation::Identity,
-        dropout: None,
-        channels_first: false,
+    let convolves = |channels: [usize; 2], kernel: usize, stride, sides: [usize; 2]| {
+        let spec = conv_block::Spec {
+            batch,
+            height: sides[0],
+            width: sides[1],
+            in_channels: channels[0],
+            out_channels: channels[1],
+            kernel,
+            padding: Padding::Same.zeros(kernel),
+            stride,
+            pool: 1,
+            activation: conv_block::Activation::Identity,
+            dropout: None,
+            channels_first: false,
+        };
+        conv_block::runs(&spec, on_cpu)
     };
-    let runs = |block: &BlockShape, kernel, before: [usize; 2]| {
-        let rows = batch * before[0] * before[1];
-        conv_block::runs(&convolution(block, kernel, before), on_cpu)
-            && batch_norm::runs(rows, block.filters, on_cpu)
+    // With its activation.
+    let in_kernel = config.activation.in_block().is_some();
+    let normalizes = |channels: usize, sides: [usize; 2]| {
+        in_kernel && batch_norm::runs(batch * sides[0] * sides[1], channels, on_cpu)
     };
-    let mut sides = [input.height, input.width];
-    let stem = BlockShape {
-        stage: 0,
-        block: 0,
-        in_channels: input.channels,
-        filters: config.stem_filters,
-        stride: 1,
-        sides,
+    let all = |block: &BlockShape, before: [usize; 2]| {
+        let (filters, stride) = (block.filters, block.stride);
+        let channels = [block.in_channels, filters];
+        normalizes(block.in_channels, before)
+            && convolves(channels, KERNEL, stride, before)
+            && normalizes(filters, block.sides)
+            && convolves([filters; 2], KERNEL, 1, block.sides)
+            && (!block.projects() || convolves(channels, 1, stride, before))
     };
     let mut burns = Vec::new();
-    if !runs(&stem, config.stem_kernel, sides) {
+    let mut sides = [input.height, input.width];
+    let channels = [input.channels, config.stem_filters];
+    if !convolves(channels, config.stem_kernel, 1, sides) {
         burns.push("the stem".to_owned());
     }
     for block in config.blocks(input) {
-        let second = BlockShape {
-            in_channels: block.filters,
-            stride: 1,
-            ..block
-        };
         let stage = format!("model.stages[{}]", block.stage);
-        let all = runs(&block, KERNEL, sides) && runs(&second, KERNEL, block.sides);
-        if !all && !burns.contains(&stage) {
+        if !all(&block, sides) && !burns.contains(&stage) {
             burns.push(stage);
         }
         sides = block.sides;
+    }
+    if !normalizes(config.last_channels(), sides) {
+        burns.push("the last batch norm".to_owned());
     }
     burns
 }
@@ -174,6 +182,10 @@ mod tests {
     use super::*;
 
     fn path(model: &str) -> String {
+        path_on(model, false)
+    }
+
+    fn path_on(model: &str, on_cpu: bool) -> String {
         let model: ModelConfig = toml::from_str(model).unwrap();
         let input = InputShape {
             channels: 1,
@@ -181,7 +193,7 @@ mod tests {
             width: 28,
             n_classes: 10,
         };
-        kernel_path(&model, input, 128, false)
+        kernel_path(&model, input, 128, on_cpu)
     }
 
     #[test]
@@ -196,5 +208,32 @@ mod tests {
             path("kind = \"cnn\"\n[[blocks]]\nbatch_norm = true\n[[blocks]]\nkernel = 9"),
             "weft's (WGSL), burn's for model.blocks[0], model.blocks[1]"
         );
+    }
+
+    #[test]
+    fn on_a_cpu_burn_computes_little() {
+        let burns = |model: &str| {
+            let path = path_on(model, true);
+            let burns = path.split_once(", burn's for ");
+            burns.map(|(_, keys)| keys.to_owned()).unwrap_or_default()
+        };
+        for model in [
+            "kind = \"resnet\"",
+            "kind = \"resnet\"\nactivation = \"selu\"\n[[stages]]\nstride = 3",
+            "kind = \"mlp\"\nhidden = [9]\nbatch_norm = true",
+            "kind = \"cnn\"\nhead = \"average_pool\"\n[[blocks]]\nbatch_norm = true\npool_first = true\n\
+             [[blocks]]\nbatch_norm = true\npool = 1\n[[blocks]]\nkernel = 9",
+        ] {
+            assert_eq!(burns(model), "", "{model}");
+        }
+        // A pool behind the batch norm; an activation that no kernel has.
+        let model = "kind = \"cnn\"\ndense = []\n[[blocks]]\n[[blocks]]\nbatch_norm = true\n\
+                     [[blocks]]\nbatch_norm = true\npool = 1\nactivation = \"gelu\"";
+        assert_eq!(burns(model), "model.blocks[1], model.blocks[2]");
+        let model = "kind = \"mlp\"\nhidden = [9]\nbatch_norm = true\nactivation = \"gelu\"";
+        assert_eq!(burns(model), "model.batch_norm");
+        let model = "kind = \"resnet\"\nactivation = \"gelu\"\n[[stages]]\n[[stages]]\nblocks = 2";
+        let expected = "model.stages[0], model.stages[1], the last batch norm";
+        assert_eq!(burns(model), expected);
     }
 }

@@ -161,4 +161,40 @@ mod tests {
         }
         assert_eq!(layers.len(), 4);
     }
+
+    #[test]
+    fn a_training_step_is_that_of_burns_operations() {
+        let input = InputShape {
+            channels: 3,
+            height: 5,
+            width: 4,
+            n_classes: 3,
+        };
+        let composed = |model: &Mlp, images: Tensor<4>, mode| {
+            let mut x: Tensor<2> = images.flatten(1, 3);
+            for (index, layer) in model.hidden.iter().enumerate() {
+                x = layer.forward(x);
+                if let Some(norm) = model.norms.get(index) {
+                    x = norm.forward(x);
+                }
+                x = dropout(model.activation.forward(x), model.dropout, index, mode);
+            }
+            model.output.forward(x)
+        };
+        for batch_norm in [true, false] {
+            for activation in ["relu", "tanh", "selu", "gelu"] {
+                let toml = format!(
+                    "hidden = [7, 6]\nactivation = '{activation}'\nbatch_norm = {batch_norm}\ndropout = 0.3"
+                );
+                let config: MlpConfig = toml::from_str(&toml).unwrap();
+                super::super::comparison::agree(
+                    if batch_norm { 2 } else { 0 },
+                    input,
+                    |device| config.init(input, &mut Initialization::new(1, device)),
+                    Mlp::forward,
+                    composed,
+                );
+            }
+        }
+    }
 }

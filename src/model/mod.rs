@@ -2,6 +2,8 @@
 //! list of them.
 
 pub mod cnn;
+#[cfg(test)]
+mod comparison;
 mod features;
 pub mod flops;
 pub mod init;
@@ -132,7 +134,11 @@ impl ModelConfig {
             Self::Resnet(config) => {
                 let stages = config.stages.iter();
                 let stages = stages.map(|stage| format!("{} x {}", stage.blocks, stage.filters));
-                format!("resnet, {}", stages.collect::<Vec<_>>().join(", "))
+                let stages = stages.collect::<Vec<_>>().join(", ");
+                match stages.is_empty() {
+                    true => "resnet without blocks".to_owned(),
+                    false => format!("resnet, {stages}"),
+                }
             }
         }
     }

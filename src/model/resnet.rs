@@ -11,7 +11,7 @@ use super::features::{Features, convolution, normalized};
 use super::init::{Initialization, Initializer};
 use super::layers::{Activation, Padding, check_dropout, check_positive, dense, dropout};
 use super::memory::Layer;
-use super::size::{LayerSize, check_depth, check_weights};
+use super::size::{LayerSize, MOST_LAYERS, check_depth, check_weights};
 use super::{InputShape, InvalidModel, Mode};
 
 /// Hyper-parameters of a residual network.
@@ -112,6 +112,7 @@ impl ResnetConfig {
             ));
         }
         check_depth("stages", self.stages.len())?;
+        let mut n_blocks = 0usize;
         for (index, stage) in self.stages.iter().enumerate() {
             let key = |name: &str| format!("stages[{index}].{name}");
             check_positive(&key("filters"), stage.filters)?;
@@ -126,7 +127,15 @@ impl ResnetConfig {
                     "use 1, 2 or 3",
                 ));
             }
-            check_depth(&key("blocks"), stage.blocks)?;
+            n_blocks = n_blocks.saturating_add(stage.blocks);
+            if n_blocks > MOST_LAYERS {
+                return Err(InvalidModel::new(
+                    key("blocks"),
+                    stage.blocks,
+                    format!("a model may have at most {MOST_LAYERS} blocks, all stages together"),
+                    "use fewer",
+                ));
+            }
         }
         check_dropout("block_dropout", self.block_dropout)?;
         check_dropout("dropout", self.dropout)?;
@@ -141,17 +150,28 @@ impl ResnetConfig {
         };
         let stem = [input.channels, self.stem_filters, side, side];
         let mut sizes = vec![LayerSize::new(key, value, &stem)];
+        let mut before = ("stem_filters".to_owned(), self.stem_filters);
         for (index, stage) in self.stages.iter().enumerate() {
-            let n_convolutions = 2usize.saturating_mul(stage.blocks);
-            let sides = [
-                n_convolutions,
-                stage.filters,
-                stage.filters,
-                KERNEL * KERNEL,
-            ];
-            let key = format!("stages[{index}].filters");
-            sizes.push(LayerSize::new(key, stage.filters, &sides));
+            let filters = (format!("stages[{index}].filters"), stage.filters);
+            let taps = KERNEL * KERNEL;
+            // The first convolution and the projection see the channels of the stage before.
+            let wider = if before.1 > filters.1 {
+                &before
+            } else {
+                &filters
+            };
+            let sides = [before.1, filters.1, taps + 1];
+            sizes.push(LayerSize::new(&wider.0, wider.1, &sides));
+            let others = 2usize.saturating_mul(stage.blocks) - 1;
+            let sides = [others, filters.1, filters.1, taps];
+            sizes.push(LayerSize::new(&filters.0, filters.1, &sides));
+            before = filters;
         }
+        sizes.push(LayerSize::new(
+            before.0,
+            before.1,
+            &[before.1, input.n_classes],
+        ));
         sizes
     }
 
@@ -365,5 +385,189 @@ impl ResidualBlock {
         let x = convolution(&self.conv_1, first, 1);
         let x = dropout(normalized(&self.norm_2, x, activation));
         convolution(&self.conv_2, x, 1).add(around)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::comparison;
+    use super::super::layers::dropout;
+    use super::*;
+
+    const INPUT: InputShape = InputShape {
+        channels: 3,
+        height: 13,
+        width: 11,
+        n_classes: 3,
+    };
+
+    /// Strides of 1, 2 and 3, a projection for the width alone, blocks without one, no stages at all.
+    const CONFIGS: [&str; 4] = [
+        "stem_filters = 4\nblock_dropout = 0.3\ndropout = 0.2\nstages = [{ filters = 4, blocks = 2, \
+         stride = 1 }, { filters = 6, blocks = 2 }]",
+        "stem_filters = 5\nstem_kernel = 5\nactivation = 'gelu'\nstages = [{ filters = 7, stride = 1 }, \
+         { filters = 7, stride = 3 }]",
+        "stem_filters = 3\nactivation = 'tanh'\nblock_dropout = 0.5\nstages = [{ filters = 2 }]",
+        "stem_filters = 6\nstem_kernel = 1\nactivation = 'selu'\nstages = []",
+    ];
+
+    fn config(toml: &str) -> ResnetConfig {
+        let config: ResnetConfig = toml::from_str(toml).unwrap();
+        config.validate(INPUT).unwrap();
+        config
+    }
+
+    #[test]
+    fn layers_are_as_large_as_the_tensors_of_a_forward_pass() {
+        let device = crate::device::host();
+        let n_images = 2;
+        for toml in CONFIGS {
+            let config = config(toml);
+            let model = config.init(INPUT, &mut Initialization::new(1, &device));
+            let all = config.layers(INPUT);
+            let parameters: u64 = all.iter().map(|layer| layer.parameters).sum();
+            assert_eq!(parameters, model.num_params() as u64, "{toml}");
+
+            assert_eq!(all[0].output as usize, INPUT.n_values());
+            let mut layers = all[1..].iter();
+            let mut next = |conv: &Conv2d, x: Tensor<4>| {
+                let layer = layers.next().unwrap();
+                let x = conv.forward(x);
+                let [_, _, height, width] = x.dims();
+                let n_elements = n_images * layer.output as usize;
+                assert_eq!(n_elements, x.shape().num_elements(), "{layer:?}");
+                let weight = conv.weight.shape().num_elements();
+                assert_eq!(layer.weight as usize, weight, "{layer:?}");
+                let places = (height * width) as u64;
+                assert_eq!([layer.places, layer.summed], [places; 2], "{layer:?}");
+                assert!(layer.kept >= layer.output, "{layer:?}");
+                x
+            };
+            let images = Tensor::<4>::zeros([n_images, 3, 13, 11], &device);
+            let mut x = next(&model.stem, images);
+            for block in &model.blocks {
+                let first = next(&block.conv_1, x.clone());
+                let second = next(&block.conv_2, first);
+                if let Some(projection) = &block.projection {
+                    let around = next(projection, x);
+                    assert_eq!(around.dims(), second.dims());
+                }
+                x = second;
+            }
+            let output = layers.next().unwrap();
+            assert_eq!((output.output, output.places), (3, 1));
+            let weight = model.output.weight.shape().num_elements();
+            assert_eq!(output.weight as usize, weight);
+            assert!(layers.next().is_none());
+        }
+    }
+
+    fn composed(model: &Resnet, images: Tensor<4>, mode: Mode) -> Tensor<2> {
+        let activation = model.activation;
+        let mut x = model.stem.forward(images);
+        for (index, block) in model.blocks.iter().enumerate() {
+            let first = activation.forward(block.norm_1.forward(x.clone()));
+            let around = match &block.projection {
+                Some(projection) => projection.forward(first.clone()),
+                None => x,
+            };
+            let second = block.norm_2.forward(block.conv_1.forward(first));
+            let second = activation.forward(second);
+            let second = dropout(second, model.block_dropout, index, mode);
+            x = around + block.conv_2.forward(second);
+        }
+        let x = activation.forward(model.norm.forward(x));
+        let [batch, channels, ..] = x.dims();
+        let x = x.mean_dim(3).mean_dim(2).reshape([batch, channels]);
+        let x = dropout(x, model.dropout, model.blocks.len(), mode);
+        model.output.forward(x)
+    }
+
+    #[test]
+    fn a_training_step_is_that_of_burns_operations() {
+        for toml in CONFIGS {
+            let config = config(toml);
+            comparison::agree(
+                1 + 2 * config.blocks(INPUT).len(),
+                INPUT,
+                |device| config.init(INPUT, &mut Initialization::new(1, device)),
+                Resnet::forward,
+                composed,
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_key_value_and_fix() {
+        for (toml, key, value, fix) in [
+            ("stem_filters = 0", "stem_filters", "0", "positive"),
+            ("stem_kernel = 0", "stem_kernel", "0", "positive"),
+            ("stem_kernel = 4", "stem_kernel", "4", "3 or 5"),
+            ("block_dropout = 1.0", "block_dropout", "1", "0.2"),
+            ("dropout = -0.5", "dropout", "-0.5", "0.2"),
+            (
+                "stages = [{ filters = 0 }]",
+                "stages[0].filters",
+                "0",
+                "positive",
+            ),
+            (
+                "stages = [{}, { blocks = 0 }]",
+                "stages[1].blocks",
+                "0",
+                "positive",
+            ),
+            (
+                "stages = [{ stride = 0 }]",
+                "stages[0].stride",
+                "0",
+                "positive",
+            ),
+            (
+                "stages = [{ stride = 4 }]",
+                "stages[0].stride",
+                "4",
+                "1, 2 or 3",
+            ),
+            (
+                "stages = [{ blocks = 600 }, { blocks = 401 }]",
+                "stages[1].blocks",
+                "401",
+                "fewer",
+            ),
+            // Too many weights: of the stem, of a block's convolutions, of the first that sees what the
+            // stage before it gives, of the output.
+            (
+                "stem_filters = 99999999",
+                "stem_filters",
+                "99999999",
+                "smaller",
+            ),
+            ("stem_kernel = 99999", "stem_kernel", "99999", "smaller"),
+            (
+                "stages = [{ filters = 9999 }]",
+                "stages[0].filters",
+                "9999",
+                "smaller",
+            ),
+            (
+                "stem_filters = 9000000\nstages = [{ filters = 20 }]",
+                "stem_filters",
+                "9000000",
+                "smaller",
+            ),
+            (
+                "stages = [{ filters = 2000 }, { filters = 9000000 }]",
+                "stages[1].filters",
+                "9000000",
+                "smaller",
+            ),
+        ] {
+            let config: ResnetConfig = toml::from_str(toml).unwrap();
+            let error = config.validate(INPUT).unwrap_err();
+            assert_eq!((&*error.key, &*error.value), (key, value), "{toml}");
+            assert!(error.fix.contains(fix), "{toml}: {}", error.fix);
+        }
+        assert!(toml::from_str::<ResnetConfig>("filters = 3").is_err());
     }
 }

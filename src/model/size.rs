@@ -6,7 +6,7 @@ use super::InvalidModel;
 /// A GiB of weights; an optimizer takes two or three times that beside them.
 const MOST_WEIGHTS: u64 = 1 << 28;
 /// As many as the deepest networks have that were ever of use.
-const MOST_LAYERS: usize = 1000;
+pub(super) const MOST_LAYERS: usize = 1000;
 
 /// A layer of a model and the key that makes it as large as it is.
 pub(super) struct LayerSize {

@@ -145,11 +145,15 @@ impl Layers {
         self.dropout(config.block_dropout);
         self.convolution(KERNEL, block.filters, 1);
         if block.projects() {
-            let after = std::mem::replace(&mut self.shape, before);
+            self.shape = before;
             self.convolution(1, block.filters, block.stride);
-            self.shape = after;
+            if let Some(projection) = self.all.last_mut() {
+                projection.name = format!("past the block: {}", projection.name);
+            }
+            self.add("sum with what went past the block", 0);
+        } else {
+            self.add("sum with the block's input", 0);
         }
-        self.add("sum with the block's input", 0);
     }
 
     /// Without a bias, with zeros around the image.
@@ -261,10 +265,15 @@ mod tests {
         let named = |name: &str| layers.iter().find(|layer| layer.name == name).unwrap();
         let strided = named("convolution 3 x 3, 6 filters, padding same, stride 2");
         assert_eq!(strided.output, [6, 7, 6]);
-        assert_eq!(
-            named("convolution 1 x 1, 6 filters, padding same, stride 2").parameters,
-            24
-        );
+        let projection =
+            named("past the block: convolution 1 x 1, 6 filters, padding same, stride 2");
+        assert_eq!(projection.output, strided.output);
+        assert_eq!(projection.parameters, 24);
+        let sums = layers
+            .iter()
+            .filter(|layer| layer.name.starts_with("sum with"));
+        let sums: Vec<&[usize]> = sums.map(|layer| &layer.output[..]).collect();
+        assert_eq!(sums, [[4, 13, 11], [4, 13, 11], [6, 7, 6]]);
         agrees("kind = \"resnet\"");
         agrees("kind = \"resnet\"\nstages = []");
     }

@@ -39,8 +39,10 @@ const COLOUR: InputShape = InputShape {
     ..GREY
 };
 
-/// Every architecture, activation, padding, with and without batch norm, pools that leave rows out.
-const MODELS: [&str; 9] = [
+/// Every architecture, activation, padding, with and without batch norm, pools that leave rows out, pools
+/// before and after batch norm; residual blocks that keep the shape, halve it, change the width alone, many
+/// of them and none.
+const MODELS: [&str; 16] = [
     "kind = 'softmax_regression'",
     "kind = 'mlp'\nhidden = []",
     "kind = 'mlp'\nhidden = [7, 5]\nactivation = 'relu'\ndropout = 0.5",
@@ -54,6 +56,18 @@ const MODELS: [&str; 9] = [
     "kind = 'cnn'\ndense = [5]\ndense_activation = 'selu'\n\
      blocks = [{ filters = 4, kernel = 5, pool = 1, batch_norm = true, activation = 'tanh', dropout = 0.2 }, \
      { filters = 2, kernel = 2, padding = 'valid', pool = 2 }]",
+    "kind = 'cnn'\ndense = [5]\nhead = 'average_pool'\n\
+     blocks = [{ filters = 4, batch_norm = true, pool_first = true, activation = 'tanh' }, \
+     { filters = 3, pool = 3, batch_norm = true, pool_first = true, activation = 'gelu' }]",
+    "kind = 'cnn'\ndense = []\nhead = 'average_pool'\n\
+     blocks = [{ filters = 4, pool = 1, pool_first = true, activation = 'gelu' }]",
+    "kind = 'resnet'\nstem_filters = 3\nblock_dropout = 0.2\ndropout = 0.3\n\
+     stages = [{ filters = 3, blocks = 2, stride = 1 }, { filters = 4, blocks = 5 }]",
+    "kind = 'resnet'\nstem_filters = 4\nstem_kernel = 5\nactivation = 'gelu'\n\
+     stages = [{ filters = 5, stride = 1 }, { filters = 5, blocks = 3, stride = 3 }]",
+    "kind = 'resnet'\nstem_filters = 5\nstem_kernel = 1\nactivation = 'selu'\nstages = [{ filters = 2 }]",
+    "kind = 'resnet'\nstem_filters = 3\nactivation = 'tanh'\nstages = [{ filters = 3 }]",
+    "kind = 'resnet'\nstem_filters = 3\nactivation = 'tanh'\nstages = []",
 ];
 
 /// A checkpoint whose numbers are all different, batch norm's too, as after training.
@@ -168,9 +182,16 @@ fn model_file(model: &ModelConfig, input: InputShape) -> Vec<u8> {
     let tensors = Reader::from_bytes(bytes).unwrap().into_tensors().unwrap();
     let filled = tensors.into_iter().enumerate().map(|(number, tensor)| {
         let n = tensor.byte_len() / 4;
+        // Deep networks keep numbers of a usual size so.
+        let fan_in = match &tensor.shape[..] {
+            [_, rest @ ..] if rest.len() == 3 => rest.iter().product(),
+            [inputs, _] => *inputs,
+            _ => 3,
+        };
+        let scale = (3.0 / fan_in as f64).sqrt();
         let value = |index| match tensor.name.ends_with("running_var") {
             true => 0.2 + noise(index, number).abs(),
-            false => noise(index, number),
+            false => scale * noise(index, number),
         };
         let values = (0..n).flat_map(|index| (value(index) as f32).to_le_bytes());
         let bytes = Bytes::from_bytes_vec(values.collect());
@@ -330,17 +351,14 @@ fn safetensors_has_the_weights_of_onnx_and_what_pytorch_asks_for() {
         }
         let found: BTreeSet<String> = file.names().into_iter().map(str::to_owned).collect();
         assert_eq!(found, expected, "{name}");
+        let model = untrained(&case.config.model, case.input(), &weft::device::host());
+        assert_eq!(exported.n_parameters(), model.num_params(), "{name}");
     }
 }
 
 #[test]
 fn the_printed_module_reads_well() {
-    let case = Case::new(MODELS[8], COLOUR, true);
-    let module = pytorch::module(&case.exported(), "case.safetensors").unwrap();
-    let class = module
-        .split("\n\n\n")
-        .find(|part| part.starts_with("class "));
-    insta::assert_snapshot!(class.unwrap(), @r#"
+    insta::assert_snapshot!(printed_classes(&Case::new(MODELS[8], COLOUR, true)), @r#"
     class Model(nn.Module):
         """Images [batch, 3, 11, 9], pixels in [0, 1], to logits [batch, 4]."""
 
@@ -360,6 +378,78 @@ fn the_printed_module_reads_well() {
             x = F.max_pool2d(F.relu(self.conv2(x)), 2)
             x = x.flatten(1)
             x = F.selu(self.dense1(x))
+            return self.output(x)
+    "#);
+}
+
+fn printed_classes(case: &Case) -> String {
+    let module = pytorch::module(&case.exported(), "case.safetensors").unwrap();
+    let parts = module.split("\n\n\n");
+    let classes = parts.filter(|part| part.starts_with("class "));
+    classes.collect::<Vec<_>>().join("\n\n\n")
+}
+
+#[test]
+fn the_printed_module_of_a_residual_network_reads_well() {
+    insta::assert_snapshot!(printed_classes(&Case::new(MODELS[11], GREY, false)), @r#"
+    class Block(nn.Module):
+        """A residual block; where the shape changes, a 1 x 1 convolution goes around it in place of x."""
+
+        def __init__(self, inputs, filters, stride=1):
+            super().__init__()
+            self.norm1 = nn.BatchNorm2d(inputs, eps=1e-5)
+            self.conv1 = nn.Conv2d(inputs, filters, 3, stride=stride, padding=1, bias=False)
+            self.norm2 = nn.BatchNorm2d(filters, eps=1e-5)
+            self.conv2 = nn.Conv2d(filters, filters, 3, padding=1, bias=False)
+            self.projection = None
+            if stride > 1 or inputs != filters:
+                self.projection = nn.Conv2d(inputs, filters, 1, stride=stride, bias=False)
+
+        def forward(self, x):
+            first = F.relu(self.norm1(x))
+            around = x if self.projection is None else self.projection(first)
+            return around + self.conv2(F.relu(self.norm2(self.conv1(first))))
+
+
+    class Model(nn.Module):
+        """Images [batch, 1, 11, 9], pixels in [0, 1], to logits [batch, 4]."""
+
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Conv2d(1, 3, 3, padding=1, bias=False)
+            self.stage1 = nn.Sequential(Block(3, 3), Block(3, 3))
+            self.stage2 = nn.Sequential(Block(3, 4, stride=2), *(Block(4, 4) for _ in range(4)))
+            self.norm = nn.BatchNorm2d(4, eps=1e-5)
+            self.output = nn.Linear(4, 4)
+
+        def forward(self, images):
+            x = self.stem(images)
+            x = self.stage1(x)
+            x = self.stage2(x)
+            x = F.relu(self.norm(x))
+            x = x.mean((2, 3))
+            return self.output(x)
+    "#);
+    let classes = printed_classes(&Case::new(MODELS[15], GREY, false));
+    assert!(!classes.contains("Block"), "{classes}");
+    insta::assert_snapshot!(printed_classes(&Case::new(MODELS[9], GREY, false)), @r#"
+    class Model(nn.Module):
+        """Images [batch, 1, 11, 9], pixels in [0, 1], to logits [batch, 4]."""
+
+        def __init__(self):
+            super().__init__()
+            self.conv1 = nn.Conv2d(1, 4, 3, padding=1, bias=False)
+            self.norm1 = nn.BatchNorm2d(4, eps=1e-5)
+            self.conv2 = nn.Conv2d(4, 3, 3, padding=1, bias=False)
+            self.norm2 = nn.BatchNorm2d(3, eps=1e-5)
+            self.dense1 = nn.Linear(3, 5)
+            self.output = nn.Linear(5, 4)
+
+        def forward(self, images):
+            x = torch.tanh(self.norm1(F.max_pool2d(self.conv1(images), 2)))
+            x = F.gelu(self.norm2(F.max_pool2d(self.conv2(x), 3)))
+            x = x.mean((2, 3))
+            x = F.relu(self.dense1(x))
             return self.output(x)
     "#);
 }
@@ -430,6 +520,7 @@ fn a_model_of_photos_is_given_them_as_in_training() {
 
 #[test]
 fn a_checkpoint_of_another_model_is_refused_by_name() {
+    let mut resnet = Case::new(MODELS[11], GREY, false);
     let mut case = Case::new(MODELS[6], GREY, false);
     let error = |case: &Case| {
         let error = Exported::new(&case.config, &case.about, &case.checkpoint)
@@ -459,6 +550,29 @@ fn a_checkpoint_of_another_model_is_refused_by_name() {
             error.contains("model.bpk") && error.contains(named),
             "{error}"
         );
+    }
+    for (blocks, named) in [
+        (
+            "[{ filters = 3, blocks = 2, stride = 1 }]",
+            "Resnet.norm.gamma",
+        ),
+        (
+            "[{ filters = 3, blocks = 3, stride = 1 }, { filters = 4, blocks = 4 }]",
+            "Resnet.blocks.2.conv_1.weight",
+        ),
+        (
+            "[{ filters = 3, blocks = 2, stride = 1 }, { filters = 4, blocks = 6 }]",
+            "Resnet.blocks.7.norm_1.gamma",
+        ),
+        (
+            "[{ filters = 3, blocks = 2, stride = 1 }, { filters = 4, blocks = 4 }]",
+            "Resnet.blocks.6",
+        ),
+    ] {
+        let model = format!("kind = 'resnet'\nstem_filters = 3\nstages = {blocks}");
+        resnet.config.model = toml::from_str(&model).unwrap();
+        let error = error(&resnet);
+        assert!(error.contains(named), "{error}");
     }
 }
 

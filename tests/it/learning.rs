@@ -85,12 +85,16 @@ pub(crate) fn handful() -> TempDir {
     folder
 }
 
-pub(crate) const MODELS: [&str; 4] = [
+pub(crate) const MODELS: [&str; 6] = [
     "kind = \"softmax_regression\"",
     "kind = \"mlp\"\nhidden = [64, 32]\nactivation = \"selu\"\ninitializer = \"lecun_normal\"",
     "kind = \"mlp\"\nhidden = [64]\nactivation = \"gelu\"\nbatch_norm = true",
     "kind = \"cnn\"\ndense = [32]\n[[model.blocks]]\nfilters = 8\nbatch_norm = true\n\
      [[model.blocks]]\nfilters = 8\npadding = \"valid\"",
+    "kind = \"cnn\"\ndense = [32]\nhead = \"average_pool\"\n\
+     [[model.blocks]]\nfilters = 16\nbatch_norm = true\npool_first = true\n\
+     [[model.blocks]]\nfilters = 32\nbatch_norm = true\npool_first = true",
+    "kind = \"resnet\"\nstem_filters = 8\n[[model.stages]]\nfilters = 16\n[[model.stages]]\nfilters = 32",
 ];
 
 fn learns_by_heart(device: &str) {
@@ -243,15 +247,19 @@ fn every_optimizer_and_schedule_learns() {
 
 #[test]
 fn validation_and_evaluation_find_the_same_numbers() {
-    let toml = "[data]\nsource = \"sample\"\n[model]\nkind = \"mlp\"\nhidden = [32]\n\
-                dropout = 0.3\n[train]\nepochs = 2\n";
-    let mut devices = vec!["cpu".to_owned(), "ndarray".to_owned()];
+    let mlp = "kind = \"mlp\"\nhidden = [32]\ndropout = 0.3";
+    let resnet = "kind = \"resnet\"\nstem_filters = 8\nblock_dropout = 0.1\n\
+                  stages = [{ filters = 16 }, { filters = 32 }]\n\
+                  [optimizer]\nkind = \"adam\"\nlearning_rate = 0.01";
+    let mut cases = vec![("cpu".to_owned(), mlp), ("cpu".to_owned(), resnet)];
+    cases.push(("ndarray".to_owned(), mlp));
     match devices::gpu_choice() {
-        Some(device) => devices.push(device),
+        Some(device) => cases.push((device, mlp)),
         None => devices::skip("validation_and_evaluation_find_the_same_numbers"),
     }
-    for device in devices {
-        let experiment = experiment(toml, &device, None);
+    for (device, model) in cases {
+        let toml = format!("[data]\nsource = \"sample\"\n[model]\n{model}\n[train]\nepochs = 2\n");
+        let experiment = experiment(&toml, &device, None);
         let (_folder, run, state) = train(&experiment);
         let row = state.history.last().unwrap();
         let checkpoint = Store::new(&run.root).load(row.step).unwrap();

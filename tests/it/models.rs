@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use burn::module::Module;
-use burn::tensor::{Tensor, TensorData};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use weft::config::Loaded;
 use weft::kernels::cross_entropy::cross_entropy;
 use weft::model::{InputShape, Mode, ModelConfig};
@@ -94,6 +94,9 @@ fn any_shape_works(input: InputShape) {
         model(
             "kind = \"cnn\"\ndense = []\n[[blocks]]\nfilters = 3\nbatch_norm = true\nactivation = \"tanh\"\n[[blocks]]\nfilters = 2\npadding = \"valid\"\nkernel = 2\npool = 3",
         ),
+        model(
+            "kind = \"resnet\"\nstem_filters = 3\nstages = [{ filters = 4 }, { filters = 5, stride = 3 }]",
+        ),
     ];
     for device in devices::all("any_height_width_and_channels_work") {
         for config in &models {
@@ -123,18 +126,117 @@ fn a_model_that_eats_the_image_is_refused_with_its_key() {
 
 #[test]
 fn weights_and_ids_are_a_function_of_the_seed_alone() {
-    let config = seed_config("cnn-2");
-    let bytes = |seed, device: &burn::tensor::Device| {
-        let record = config.init(FASHION, seed, device).into_record();
-        record.into_bytes().unwrap().to_vec()
-    };
     let devices = devices::all("weights_and_ids_are_a_function_of_the_seed_alone");
-    let first = bytes(7, &devices[0]);
-    for device in &devices {
-        assert_eq!(bytes(7, device), first, "{device:?}");
-        assert_eq!(bytes(7, &device.clone().autodiff()), first, "{device:?}");
+    for config in [seed_config("cnn-2"), model(RESNET)] {
+        let bytes = |seed, device: &Device| {
+            let record = config.init(FASHION, seed, device).into_record();
+            record.into_bytes().unwrap().to_vec()
+        };
+        let first = bytes(7, &devices[0]);
+        for device in &devices {
+            assert_eq!(bytes(7, device), first, "{device:?}");
+            assert_eq!(bytes(7, &device.clone().autodiff()), first, "{device:?}");
+        }
+        assert_ne!(bytes(8, &devices[0]), first);
     }
-    assert_ne!(bytes(8, &devices[0]), first);
+}
+
+/// A block that keeps the shape, one that changes the width, one that changes both.
+const RESNET: &str = "kind = 'resnet'\nstem_filters = 4\nblock_dropout = 0.3\ndropout = 0.2\n\
+                      stages = [{ filters = 4, stride = 1 }, { filters = 5, stride = 1 }, { filters = 6 }]";
+
+/// The values of a model's parameters and running statistics, or their gradients.
+struct Numbers<'a> {
+    gradients: Option<&'a Gradients>,
+    found: Vec<Vec<f32>>,
+}
+
+impl ModuleVisitor for Numbers<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let found = match self.gradients {
+            Some(gradients) => param.val().grad(gradients),
+            None => Some(param.val()),
+        };
+        self.found.extend(found.map(values));
+    }
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+fn noise<const D: usize>(shape: [usize; D], stream: u64, device: &Device) -> Tensor<D> {
+    let number = |at: usize| (weft::random::mix(&[at as u64, stream]) % 2001) as f32 / 1000.0 - 1.0;
+    let numbers: Vec<f32> = (0..shape.iter().product()).map(number).collect();
+    Tensor::from_data(TensorData::new(numbers, shape), device)
+}
+
+/// Logits in training, gradients, values after the step, logits of the model that it leaves.
+fn a_step(config: &ModelConfig, input: InputShape, device: &Device) -> Vec<Vec<f32>> {
+    let device = device.clone().autodiff();
+    let model = config.init(input, 3, &device);
+    let images = |device: &Device| noise([5, input.channels, input.height, input.width], 1, device);
+    let logits = model.forward(images(&device), Mode::Training { key: 4 });
+    let weights = noise([5, input.n_classes], 2, &device);
+    let gradients = (logits.clone() * weights).sum().backward();
+    let mut numbers = Numbers {
+        gradients: Some(&gradients),
+        found: vec![values(logits)],
+    };
+    model.visit(&mut numbers);
+    numbers.gradients = None;
+    let after = model.valid();
+    after.visit(&mut numbers);
+    let images = images(&device.inner());
+    let inferred = after.forward(images, Mode::Inference);
+    numbers.found.push(values(inferred));
+    numbers.found
+}
+
+#[test]
+fn a_training_step_is_the_same_on_every_device() {
+    let input = InputShape {
+        channels: 3,
+        height: 13,
+        width: 11,
+        n_classes: 4,
+    };
+    let devices = devices::all("a_training_step_is_the_same_on_every_device");
+    for (toml, tolerance) in [
+        (RESNET, 2e-4),
+        // burn's gradient of GELU is that of an approximation by tanh on ndarray and wgpu.
+        (
+            "kind = 'resnet'\nstem_filters = 3\nactivation = 'gelu'\nstages = [{ filters = 4, stride = 3 }]",
+            1e-2,
+        ),
+        (
+            "kind = 'mlp'\nhidden = [9, 8]\nbatch_norm = true\ndropout = 0.3",
+            2e-4,
+        ),
+        (
+            "kind = 'cnn'\ndense = [7]\nhead = 'average_pool'\nblocks = [{ filters = 4, batch_norm = true, \
+             pool_first = true, dropout = 0.3 }, { filters = 5 }, { filters = 6, pool = 1, batch_norm = true, \
+             dropout = 0.2 }]",
+            2e-4,
+        ),
+    ] {
+        let config = model(toml);
+        config.validate(input).unwrap();
+        let expected = a_step(&config, input, &devices[0]);
+        for device in &devices {
+            let found = a_step(&config, input, device);
+            assert_eq!(found.len(), expected.len());
+            for (found, expected) in found.iter().zip(&expected) {
+                let largest = expected.iter().fold(0.1f32, |most, it| most.max(it.abs()));
+                assert_eq!(found.len(), expected.len());
+                for (found, expected) in found.iter().zip(expected) {
+                    let difference = (found - expected).abs();
+                    let close = difference < tolerance * largest;
+                    assert!(close, "{toml} on {device:?}: {found}, not {expected}");
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -53,6 +53,18 @@ patience = 2
 /// 3,500 images in batches of 150.
 const STEPS_PER_EPOCH: u64 = 24;
 
+/// The same training of a residual network, which learns faster.
+fn resnet() -> String {
+    let toml = TOML
+        .replace("learning_rate = 0.005", "learning_rate = 0.03")
+        .replace("shift = 2", "shift = 0");
+    let (before, rest) = toml.split_once("[model]\n").unwrap();
+    let (_, after) = rest.split_once("[optimizer]\n").unwrap();
+    let model = "kind = \"resnet\"\nstem_filters = 6\nblock_dropout = 0.1\ndropout = 0.1\n\
+                 stages = [{ filters = 8 }, { filters = 16, blocks = 2 }]";
+    format!("{before}[model]\n{model}\n[optimizer]\n{after}")
+}
+
 struct Trained {
     _folder: TempDir,
     run: RunFolder,
@@ -163,6 +175,11 @@ fn a_resumed_run_is_identical_on_flex() {
 fn a_resumed_run_is_identical_on_ndarray() {
     resumes_exactly(TOML, "ndarray");
     resumes_exactly(&with_muon(), "ndarray");
+}
+
+#[test]
+fn a_resumed_residual_network_is_identical_on_flex() {
+    resumes_exactly(&resnet(), "cpu");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 Trains a small model of each kind, exports it, and feeds the whole test split of Fashion-MNIST, read
 here from the IDX files, to onnxruntime and to the PyTorch module that `weft export --print-loader`
-prints, executed as printed. One model is in colour, on images made here. The logits may differ from
+prints, executed as printed. Two models are in colour, on images made here. The logits may differ from
 weft's by 1e-4, and every arg max must be the same. Ends with 1 if anything is amiss. requirements.txt
 and requirements-pytorch.txt pin the peers.
 """
@@ -56,15 +56,42 @@ CASES = {
         '{filters=7, kernel=1, pool=1, batch_norm=true, activation="gelu"}]',
         {"data.normalization": "standardize"},
     ),
+    "cnn, pool first, average pool": (
+        'kind="cnn", dense=[12], head="average_pool", blocks=['
+        '{filters=8, batch_norm=true, pool_first=true}, '
+        '{filters=12, pool=3, batch_norm=true, pool_first=true, activation="tanh"}]',
+        {},
+    ),
+    # 28 -> 28 -> 14 -> 5 by a stride of 3; five blocks without a projection.
+    "resnet, strides, many blocks": (
+        'kind="resnet", stem_filters=6, block_dropout=0.1, dropout=0.1, stages=['
+        '{filters=6, stride=1}, {filters=8, blocks=5}, {filters=10, stride=3}]',
+        {"data.normalization": "standardize"},
+    ),
+    "resnet, wider without a stride, gelu": (
+        'kind="resnet", stem_filters=4, stem_kernel=5, activation="gelu", stages=['
+        '{filters=8, blocks=2, stride=1}]',
+        {},
+    ),
+    "resnet, no stages, tanh": (
+        'kind="resnet", stem_filters=12, activation="tanh", stages=[]',
+        {},
+    ),
 }
 
 
 # In colour: a folder of image files, which colours_in makes, normalised by channel.
-COLOUR_CASE = "cnn, RGB, batch norm"
-COLOUR_MODEL = (
-    'kind="cnn", dense=[16], blocks=[{filters=6, batch_norm=true}, '
-    '{filters=8, kernel=4, padding="valid", activation="gelu"}]'
-)
+COLOUR_CASES = {
+    "cnn, RGB, batch norm": (
+        'kind="cnn", dense=[16], blocks=[{filters=6, batch_norm=true}, '
+        '{filters=8, kernel=4, padding="valid", activation="gelu"}]'
+    ),
+    # 20 x 17 -> 10 x 9 -> 5 x 5
+    "resnet, RGB, selu": (
+        'kind="resnet", stem_filters=6, activation="selu", initializer="lecun_normal", stages=['
+        '{filters=8, blocks=2}, {filters=8}]'
+    ),
+}
 COLOUR_CLASSES = ["blue \"noise\"", "green stripes", "rot & schwarz"]
 COLOUR_SIDES = (20, 17)  # rows, columns
 
@@ -206,7 +233,8 @@ def main():
         colours = colours_in(folder / "colours").astype(np.float32) / 255
         sets = [(name, model, keys, args.data, images) for name, (model, keys) in CASES.items()]
         standardize = {"data.normalization": "standardize"}
-        sets.append((COLOUR_CASE, COLOUR_MODEL, standardize, folder / "colours", colours))
+        for name, model in COLOUR_CASES.items():
+            sets.append((name, model, standardize, folder / "colours", colours))
         for number, (name, model, keys, data, test) in enumerate(sets):
             settings = {"model": f"{{{model}}}", "data.source": json.dumps(str(data)), **keys}
             check_case(args, report, folder, f"case-{number}", name, settings, test)

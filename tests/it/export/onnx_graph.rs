@@ -73,6 +73,7 @@ fn compute(node: &NodeProto, inputs: &[&Array]) -> Array {
         "Gemm" => gemm(node, x, inputs[1], inputs[2]),
         "Conv" => convolution(node, x, inputs[1], inputs.get(2).copied()),
         "MaxPool" => max_pool(node, x),
+        "GlobalAveragePool" => global_average_pool(x),
         "BatchNormalization" => batch_norm(node, x, &inputs[1..]),
         "Softmax" => softmax(node, x),
         other => panic!("{other} is not known here"),
@@ -150,13 +151,16 @@ fn convolution(node: &NodeProto, x: &Array, weight: &Array, bias: Option<&Array>
     };
     assert_eq!((of_channels, kernel_width), (n_channels, kernel));
     assert_eq!(sizes(node, "kernel_shape"), [kernel; 2]);
-    assert_eq!(sizes(node, "strides"), [1, 1]);
+    let [stride, same] = sizes(node, "strides")[..] else {
+        panic!()
+    };
+    assert_eq!(stride, same);
     let [top, left, bottom, right] = sizes(node, "pads")[..] else {
         panic!()
     };
     let sides = [
-        height + top + bottom + 1 - kernel,
-        width + left + right + 1 - kernel,
+        (height + top + bottom - kernel) / stride + 1,
+        (width + left + right - kernel) / stride + 1,
     ];
     let at = |image: usize, channel: usize, row: usize, column: usize| -> f64 {
         let (Some(row), Some(column)) = (row.checked_sub(top), column.checked_sub(left)) else {
@@ -171,7 +175,7 @@ fn convolution(node: &NodeProto, x: &Array, weight: &Array, bias: Option<&Array>
     for index in 0..n_images * n_filters * sides[0] * sides[1] {
         let (pixel, filter_and_image) =
             (index % (sides[0] * sides[1]), index / (sides[0] * sides[1]));
-        let (row, column) = (pixel / sides[1], pixel % sides[1]);
+        let (row, column) = (pixel / sides[1] * stride, pixel % sides[1] * stride);
         let (image, filter) = (filter_and_image / n_filters, filter_and_image % n_filters);
         let mut sum = bias.map_or(0.0, |bias| bias.values[filter]);
         let weights = weight
@@ -219,6 +223,19 @@ fn max_pool(node: &NodeProto, x: &Array) -> Array {
     Array {
         shape: vec![n_images, n_channels, sides[0], sides[1]],
         values,
+    }
+}
+
+/// The mean of each plane, which stays an image of one pixel.
+fn global_average_pool(x: &Array) -> Array {
+    let [n_images, n_channels, height, width] = x.shape[..] else {
+        panic!()
+    };
+    let planes = x.values.chunks(height * width);
+    let mean = |plane: &[f64]| plane.iter().sum::<f64>() / (height * width) as f64;
+    Array {
+        shape: vec![n_images, n_channels, 1, 1],
+        values: planes.map(mean).collect(),
     }
 }
 
