@@ -2,7 +2,7 @@
 
 mod gradients;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 use burn::backend::Dispatch;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
@@ -11,7 +11,7 @@ use weft::kernels::{Kernels, Machine, random};
 use weft_cpu::conv_block as twin;
 use weft_cpu::simd::Instructions;
 
-use super::sample;
+use super::{ASSUMED, sample};
 use crate::devices;
 
 fn spec() -> Spec {
@@ -153,9 +153,6 @@ fn assert_close(what: &str, spec: &Spec, got: &[f32], want: &[f32], tolerance: f
         );
     }
 }
-
-/// Tests run beside one another, and the machine that is assumed holds for all.
-static ASSUMED: Mutex<()> = Mutex::new(());
 
 /// The shaders against the twins: forward, then each gradient from the twin's output and route.
 fn check(spec: Spec, device: &Device) {
