@@ -4,7 +4,8 @@
 // An invocation computes four filters (a quad) of a tile of TILE_Y x TILE_X pool windows: SIDE_Y x SIDE_X
 // positions of the convolution, in registers. QUADS neighbouring invocations have the same tile, so
 // that pixels are read once for all of them and the output is written in runs of filters. The weights
-// of CHUNK channels at a time lie in workgroup memory, [channel][tap][quad].
+// of CHUNK channels at a time lie in workgroup memory, [channel][tap][quad]. A PLAIN block is the
+// convolution and nothing else.
 
 @if VECTOR
 alias Pixel = vec4<f32>; // four channels
@@ -13,13 +14,18 @@ alias Pixel = f32;
 @end
 @group(0) @binding(0) var<storage, read_write> images: array<Pixel>;     // [batch, height, width, channel]
 @group(0) @binding(1) var<storage, read_write> weight: array<f32>;       // [filter, channel, kernel, kernel]
-@group(0) @binding(2) var<storage, read_write> bias: array<f32>;         // [filter]
 @if WIDE
-@group(0) @binding(3) var<storage, read_write> output: array<vec4<f32>>; // Spec::output_shape()
-@group(0) @binding(4) var<storage, read_write> route: array<vec4<i32>>;  // the same: place in the window or NO_ROUTE
+@group(0) @binding(2) var<storage, read_write> output: array<vec4<f32>>; // Spec::output_shape()
 @else
-@group(0) @binding(3) var<storage, read_write> output: array<f32>;       // Spec::output_shape()
-@group(0) @binding(4) var<storage, read_write> route: array<i32>;        // the same: place in the window or NO_ROUTE
+@group(0) @binding(2) var<storage, read_write> output: array<f32>;       // Spec::output_shape()
+@end
+@if PLAIN == 0
+@group(0) @binding(3) var<storage, read_write> bias: array<f32>;         // [filter]
+@if WIDE
+@group(0) @binding(4) var<storage, read_write> route: array<vec4<i32>>;  // as the output: place in the window or NO_ROUTE
+@else
+@group(0) @binding(4) var<storage, read_write> route: array<i32>;        // as the output: place in the window or NO_ROUTE
+@end
 @end
 @if DROPOUT
 @group(0) @binding(5) var<storage, read> info: array<u32>;               // the dropout's key
@@ -30,10 +36,13 @@ var<workgroup> taps: array<vec4<f32>, ${CHUNK * AREA * STRIDE}>;
 // The gradient's way back, and what is written, of four filters of a window.
 fn finish(largest: vec4<f32>, winner: vec4<i32>, image: u32, window: u32, quad: u32) {
     let filters = vec4<u32>(quad * 4u, quad * 4u + 1u, quad * 4u + 2u, quad * 4u + 3u);
+    var value = largest;
+    var place = winner;
+@if PLAIN == 0
     let last = vec4<u32>(FILTERS - 1u);
     let read = min(filters, last);
-    var value = largest + vec4<f32>(bias[read.x], bias[read.y], bias[read.z], bias[read.w]);
-    var place = winner;
+    value += vec4<f32>(bias[read.x], bias[read.y], bias[read.z], bias[read.w]);
+@end
     if ACTIVATION == RELU {
         let open = above(value, vec4<f32>(0.0));
         value = select(vec4<f32>(0.0), value, open);
@@ -56,14 +65,18 @@ fn finish(largest: vec4<f32>, winner: vec4<i32>, image: u32, window: u32, quad: 
     if quad < FILTERS / 4u {
         let at = (image * WINDOWS + window) * (FILTERS / 4u) + quad;
         output[at] = value;
+@if PLAIN == 0
         route[at] = place;
+@end
     }
 @else
 @unroll f 4
     if filters[$f] < FILTERS {
         let at$f = element(image, window, filters[$f]);
         output[at$f] = value[$f];
+@if PLAIN == 0
         route[at$f] = place[$f];
+@end
     }
 @end
 @end
@@ -85,7 +98,7 @@ fn main(
 
     // Where the rows and columns of the patch under the tile are in `images`.
 @unroll i PATCH_Y
-    let y$i = i32(tile_y * SIDE_Y + ${i}u) - i32(PADDING);
+    let y$i = i32(tile_y * ${SIDE_Y * CONV_STRIDE}u + ${i}u) - i32(PADDING);
 @if CLAMPED
     let row$i = (image * HEIGHT + u32(clamp(y$i, 0, i32(HEIGHT) - 1))) * WIDTH * ${CHANNELS / STEP}u;
     let row_inside$i = y$i >= 0 && y$i < i32(HEIGHT);
@@ -94,7 +107,7 @@ fn main(
 @end
 @end
 @unroll i PATCH_X
-    let x$i = i32(tile_x * SIDE_X + ${i}u) - i32(PADDING);
+    let x$i = i32(tile_x * ${SIDE_X * CONV_STRIDE}u + ${i}u) - i32(PADDING);
 @if CLAMPED
     let column$i = u32(clamp(x$i, 0, i32(WIDTH) - 1)) * ${CHANNELS / STEP}u;
     let column_inside$i = x$i >= 0 && x$i < i32(WIDTH);
@@ -144,9 +157,9 @@ fn main(
 @unroll y SIDE_Y
 @unroll x SIDE_X
 @if VECTOR
-            sum$y_$x += p${y + ky}_${x + kx}[$v] * w$v_$ky_$kx;
+            sum$y_$x += p${y * CONV_STRIDE + ky}_${x * CONV_STRIDE + kx}[$v] * w$v_$ky_$kx;
 @else
-            sum$y_$x += p${y + ky}_${x + kx} * w$v_$ky_$kx;
+            sum$y_$x += p${y * CONV_STRIDE + ky}_${x * CONV_STRIDE + kx} * w$v_$ky_$kx;
 @end
 @end
 @end

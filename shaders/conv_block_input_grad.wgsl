@@ -6,6 +6,7 @@
 // between the two. Neighbouring invocations have neighbouring channels: they read the same routes and
 // take the same ways. So a GPU jumps to the taps of the one position that won; a processor that takes
 // all ways anyway (DENSE) does better to multiply all positions of a larger block, most of them by zero.
+// With a stride a tap meets only those pixels that are a whole number of strides from it.
 // The weights of CHUNK filters at a time lie in workgroup memory, [filter][channel][tap] with an odd
 // STRIDE between channels, one for each bank.
 
@@ -99,8 +100,12 @@ fn main(
 @unroll kx KERNEL
                 let w$ky_$kx = taps[tap + ${ky * KERNEL + kx}u];
 @unroll y BLOCK_Y
+@if (y - ky + BEFORE) % CONV_STRIDE == 0
 @unroll x BLOCK_X
-                sum$y_$x += v${y - ky + REACH * POOL}_${x - kx + REACH * POOL} * w$ky_$kx;
+@if (x - kx + BEFORE) % CONV_STRIDE == 0
+                sum$y_$x += v${(y - ky + BEFORE) / CONV_STRIDE}_${(x - kx + BEFORE) / CONV_STRIDE} * w$ky_$kx;
+@end
+@end
 @end
 @end
 @end
@@ -120,10 +125,10 @@ fn main(
                         case ${ry * POOL + rx}: {
                             let g = gradient(at);
 @unroll y BLOCK_Y
-@if y + (REACH - ey) * POOL - ry >= 0 && y + (REACH - ey) * POOL - ry < KERNEL
+@if y + ((REACH - ey) * POOL - ry) * CONV_STRIDE >= 0 && y + ((REACH - ey) * POOL - ry) * CONV_STRIDE < KERNEL
 @unroll x BLOCK_X
-@if x + (REACH - ex) * POOL - rx >= 0 && x + (REACH - ex) * POOL - rx < KERNEL
-                            sum$y_$x += g * taps[tap + ${(y + (REACH - ey) * POOL - ry) * KERNEL + x + (REACH - ex) * POOL - rx}u];
+@if x + ((REACH - ex) * POOL - rx) * CONV_STRIDE >= 0 && x + ((REACH - ex) * POOL - rx) * CONV_STRIDE < KERNEL
+                            sum$y_$x += g * taps[tap + ${(y + ((REACH - ey) * POOL - ry) * CONV_STRIDE) * KERNEL + x + ((REACH - ex) * POOL - rx) * CONV_STRIDE}u];
 @end
 @end
 @end

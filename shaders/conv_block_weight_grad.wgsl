@@ -43,8 +43,8 @@ fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: 
     for (var at = start; at < end; at++) {
         let image = at / WINDOWS;
         let window = at % WINDOWS;
-        let top = i32(window / OUT_WIDTH * POOL + first_row) - i32(PADDING);
-        let left = i32(window % OUT_WIDTH * POOL) - i32(PADDING);
+        let top = i32(window / OUT_WIDTH * ${POOL * CONV_STRIDE}u + first_row) - i32(PADDING);
+        let left = i32(window % OUT_WIDTH * ${POOL * CONV_STRIDE}u) - i32(PADDING);
 @unroll y PATCH_Y
 @if PADDING > 0
         let row$y = (i32(image * HEIGHT) + clamp(top + $y, 0, i32(HEIGHT) - 1)) * i32(WIDTH * CHANNELS);
@@ -100,7 +100,7 @@ fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: 
         let v$f_$ry_$rx = select(0.0, g$f, place$f == ${ry * POOL + rx});
 @unroll ky ROWS
 @unroll kx KERNEL
-        sum${f * (TAPS + 1) + ky * KERNEL + kx} += v$f_$ry_$rx * p${ry + ky}_${rx + kx};
+        sum${f * (TAPS + 1) + ky * KERNEL + kx} += v$f_$ry_$rx * p${ry * CONV_STRIDE + ky}_${rx * CONV_STRIDE + kx};
 @end
 @end
 @end

@@ -30,7 +30,8 @@ pub fn conv_block(images: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, spec: S
 }
 
 /// Whether [`conv_block()`] and its gradients work for a spec on a device. The CPU twins do all that is
-/// valid; the shaders do kernels up to 7 x 7 and pools up to 4 x 4, in any size that can be counted.
+/// valid; the shaders do kernels up to 7 x 7, pools and strides up to 4, and windows up to 8 pixels apart, in
+/// any size that can be counted.
 pub fn runs_on(spec: &Spec, device: &Device) -> bool {
     runs(spec, is_cpu(device))
 }

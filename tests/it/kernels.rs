@@ -1,9 +1,12 @@
 //! Kernels against their CPU twins, on real images: the same bits on flex, ndarray and wgpu, or as close
 //! as sums in another order are.
 
+mod batch_norm;
 mod conv_block;
 mod dense;
 mod loss_and_adam;
+
+use std::sync::Mutex;
 
 use burn::data::dataloader::DataLoader;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
@@ -18,6 +21,9 @@ use weft::run::checkpoints::sha256_hex;
 use crate::devices;
 
 const AUGMENTED: fn() -> Augmentation = || Augmentation::new(0.5, 3, 0.7, 4, 12);
+
+/// Tests run beside one another, and the machine that is assumed holds for all.
+static ASSUMED: Mutex<()> = Mutex::new(());
 
 fn sample() -> Dataset {
     let lookup = Lookup::standard("sample", None);

@@ -2,7 +2,7 @@
 
 mod gradients;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 use burn::backend::Dispatch;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
@@ -11,7 +11,7 @@ use weft::kernels::{Kernels, Machine, random};
 use weft_cpu::conv_block as twin;
 use weft_cpu::simd::Instructions;
 
-use super::sample;
+use super::{ASSUMED, sample};
 use crate::devices;
 
 fn spec() -> Spec {
@@ -107,8 +107,8 @@ fn position(spec: &Spec, images: &[f64], weight: &[f64], at: [usize; 4]) -> f64 
     for ky in 0..spec.kernel {
         for kx in 0..spec.kernel {
             let (Some(y), Some(x)) = (
-                (y + ky).checked_sub(spec.padding),
-                (x + kx).checked_sub(spec.padding),
+                (y * spec.stride + ky).checked_sub(spec.padding),
+                (x * spec.stride + kx).checked_sub(spec.padding),
             ) else {
                 continue;
             };
@@ -153,9 +153,6 @@ fn assert_close(what: &str, spec: &Spec, got: &[f32], want: &[f32], tolerance: f
         );
     }
 }
-
-/// Tests run beside one another, and the machine that is assumed holds for all.
-static ASSUMED: Mutex<()> = Mutex::new(());
 
 /// The shaders against the twins: forward, then each gradient from the twin's output and route.
 fn check(spec: Spec, device: &Device) {
@@ -301,11 +298,79 @@ fn any_shape() {
             padding: pick(6, kernel as u32),
             pool: 1 + pick(7, 3),
             channels_first: pick(8, 2) == 0,
+            stride: 1 + pick(9, 2),
             ..spec()
         };
         if spec.is_valid() {
             check(spec, &device);
         }
+    }
+}
+
+/// Strides with pools, kernels, paddings and both layouts; also a stride over the kernel, which skips pixels.
+#[test]
+fn strides() {
+    let Some(device) = devices::gpu("strides") else {
+        return;
+    };
+    for (stride, pool, kernel, padding, channels, channels_first) in [
+        (2, 1, 3, 1, 16, false),
+        (2, 1, 1, 0, 8, false),
+        (2, 2, 3, 1, 3, true),
+        (3, 2, 1, 0, 7, false),
+        (3, 1, 5, 4, 3, true),
+        (4, 2, 5, 2, 2, false),
+        (4, 1, 3, 1, 12, false),
+    ] {
+        let dropout = if pool == 2 { dropout() } else { None };
+        check(
+            Spec {
+                batch: 3,
+                height: 19,
+                width: 22,
+                in_channels: channels,
+                out_channels: if channels_first { 7 } else { 12 },
+                kernel,
+                padding,
+                stride,
+                pool,
+                dropout,
+                channels_first,
+                ..spec()
+            },
+            &device,
+        );
+    }
+}
+
+/// The convolutions of a residual network: no pool, no activation, many channels.
+#[test]
+fn convolutions_of_many_channels() {
+    let Some(device) = devices::gpu("convolutions_of_many_channels") else {
+        return;
+    };
+    for (side, channels, filters, kernel, stride) in [
+        (8, 64, 64, 3, 1),
+        (9, 64, 128, 3, 2),
+        (9, 64, 128, 1, 2),
+        (4, 256, 256, 3, 1),
+    ] {
+        check(
+            Spec {
+                batch: 3,
+                height: side,
+                width: side,
+                in_channels: channels,
+                out_channels: filters,
+                kernel,
+                padding: kernel / 2,
+                stride,
+                pool: 1,
+                activation: Activation::Identity,
+                ..spec()
+            },
+            &device,
+        );
     }
 }
 
@@ -331,6 +396,16 @@ fn the_largest_kernels_and_pools() {
         );
     }
     let too_large = [
+        Spec {
+            stride: 5,
+            pool: 1,
+            ..spec()
+        },
+        Spec {
+            stride: 3,
+            pool: 3,
+            ..spec()
+        },
         Spec {
             kernel: 8,
             ..spec()
@@ -367,6 +442,39 @@ fn activations_dropout_and_layouts() {
                 width: 9,
                 in_channels: 5,
                 out_channels: if channels_first { 7 } else { 12 },
+                activation,
+                dropout,
+                channels_first,
+                ..spec()
+            },
+            &device,
+        );
+    }
+}
+
+/// Without a pool or a stride the images' gradient is a convolution again.
+#[test]
+fn a_gradient_everywhere() {
+    let Some(device) = devices::gpu("a_gradient_everywhere") else {
+        return;
+    };
+    for (activation, kernel, padding, dropout, channels_first) in [
+        (Activation::Identity, 3, 0, None, false),
+        (Activation::Relu, 3, 1, dropout(), false),
+        (Activation::Selu, 4, 1, dropout(), true),
+        (Activation::Identity, 5, 4, None, true),
+        // More padding than the kernel has pixels: not everywhere.
+        (Activation::Identity, 2, 2, None, false),
+    ] {
+        check(
+            Spec {
+                height: 11,
+                width: 8,
+                in_channels: if channels_first { 5 } else { 8 },
+                out_channels: 6,
+                kernel,
+                padding,
+                pool: 1,
                 activation,
                 dropout,
                 channels_first,

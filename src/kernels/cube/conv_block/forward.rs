@@ -5,7 +5,7 @@ use burn_cubecl::kernel::into_contiguous;
 
 use super::super::template::Numbers;
 use super::super::{empty, launch};
-use super::{Block, Float, Int, MEMORY, Machine, Part, area, even, numbers, tile};
+use super::{Block, Float, Int, MEMORY, Machine, Part, area, even, numbers, patch};
 use crate::kernels::conv_block::Spec;
 
 /// How the forward pass is divided.
@@ -31,8 +31,8 @@ impl Forward {
         let tile = tile(spec);
         let out = [spec.out_height(), spec.out_width()];
         // Four channels of a larger patch are too much for the registers.
-        let patch = tile[0] * spec.pool + spec.kernel - 1;
-        let step = match spec.in_channels.is_multiple_of(4) && patch <= 4 {
+        let [rows, columns] = tile.map(|windows| patch(spec, windows * spec.pool));
+        let step = match spec.in_channels.is_multiple_of(4) && rows * columns <= 16 {
             true => 4,
             false => 1,
         };
@@ -53,13 +53,20 @@ impl Forward {
         self.group_tiles * self.quads
     }
 
+    /// Workgroups of a launch.
+    pub(super) fn groups(&self, spec: &Spec) -> [usize; 2] {
+        let tiles = spec.batch * self.tiles[0] * self.tiles[1];
+        [tiles.div_ceil(self.group_tiles), self.blocks]
+    }
+
     pub(super) fn rounds(&self, spec: &Spec) -> usize {
         let staged = self.chunk * area(spec) * self.quads;
         let chunks = spec.in_channels.div_ceil(self.chunk);
         chunks * (1 + staged.div_ceil(self.group())) + spec.in_channels
     }
 
-    pub(super) fn numbers(&self, spec: &Spec) -> Numbers {
+    /// * `plain`: the convolution alone
+    pub(super) fn numbers(&self, spec: &Spec, plain: bool) -> Numbers {
         let mut numbers = numbers(spec);
         let side = self.tile.map(|windows| windows * spec.pool);
         let ragged = spec.out_height() % self.tile[0] + spec.out_width() % self.tile[1] > 0;
@@ -78,17 +85,28 @@ impl Forward {
             ("VECTOR", usize::from(self.step == 4)),
             ("SIDE_Y", side[0]),
             ("SIDE_X", side[1]),
-            ("PATCH_Y", side[0] + spec.kernel - 1),
-            ("PATCH_X", side[1] + spec.kernel - 1),
+            ("PATCH_Y", patch(spec, side[0])),
+            ("PATCH_X", patch(spec, side[1])),
             ("CLAMPED", usize::from(spec.padding > 0 || ragged)),
             ("WIDE", usize::from(wide)),
             ("DROPOUT", usize::from(spec.dropout.is_some())),
+            ("PLAIN", usize::from(plain)),
         ]);
         if let Some(dropout) = spec.dropout {
             numbers.set("DROPOUT_LAYER", dropout.layer);
             numbers.set("DROPOUT_THRESHOLD", dropout.threshold);
         }
         numbers
+    }
+}
+
+/// Rows and columns of windows that an invocation takes: without a pool positions share their pixels, with
+/// a stride fewer of them.
+fn tile(spec: &Spec) -> [usize; 2] {
+    match (spec.pool, spec.stride) {
+        (1, 1) => [2, 2],
+        (1, _) => [1, 2],
+        _ => [1, 1],
     }
 }
 
@@ -108,10 +126,9 @@ pub(in super::super) fn forward(
     let output = empty(&images, spec.output_shape(), DType::F32);
     let route = empty(&images, spec.output_shape(), DType::I32);
     let division = Forward::of(spec);
-    let tiles = spec.batch * division.tiles[0] * division.tiles[1];
-    let groups = [tiles.div_ceil(division.group_tiles), division.blocks];
+    let groups = division.groups(spec);
     let key: Vec<u32> = spec.dropout.iter().map(|dropout| dropout.key).collect();
-    let tensors = [&images, &weight, &bias, &output, &route];
+    let tensors = [&images, &weight, &output, &bias, &route];
     launch(
         Block::new(Part::Forward, spec, Machine::Gpu),
         groups,

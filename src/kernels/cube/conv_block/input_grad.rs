@@ -5,8 +5,9 @@ use burn_cubecl::kernel::into_contiguous;
 
 use super::super::template::Numbers;
 use super::super::{empty, launch};
+use super::everywhere;
 use super::{
-    Block, Float, Int, MEMORY, MOST_INVOCATIONS, Machine, Part, area, even, numbers, tile, used,
+    Block, Float, Int, MEMORY, MOST_INVOCATIONS, Machine, Part, area, even, numbers, patch, used,
 };
 use crate::kernels::conv_block::{Spec, images_shape};
 
@@ -32,17 +33,18 @@ pub(super) struct InputGrad {
 impl InputGrad {
     pub(super) fn of(spec: &Spec, machine: Machine) -> Self {
         let lanes = even(spec.in_channels, 32);
-        let reach = (spec.kernel + spec.pool - 2) / spec.pool;
+        let apart = apart(spec);
+        let reach = (patch(spec, spec.pool) - 1) / apart;
         let sides = [spec.height, spec.width];
-        let first = |tile: [usize; 2]| tile.map(|windows| spec.padding / (windows * spec.pool));
+        let first = |tile: [usize; 2]| tile.map(|windows| spec.padding / (windows * apart));
         let across = |tile: [usize; 2]| {
             [0, 1].map(|axis| {
-                let last = (spec.padding + sides[axis] - 1) / (tile[axis] * spec.pool);
+                let last = (spec.padding + sides[axis] - 1) / (tile[axis] * apart);
                 last - first(tile)[axis] + 1
             })
         };
         let tile = match machine {
-            Machine::Gpu => tile(spec),
+            Machine::Gpu => [1, 1],
             Machine::Software => fewest_loads(spec, reach, &across),
         };
         let filter = lanes * (area(spec) | 1) * size_of::<f32>();
@@ -85,8 +87,8 @@ impl InputGrad {
             ("LANES", self.lanes),
             ("TILE_Y", self.tile[0]),
             ("TILE_X", self.tile[1]),
-            ("BLOCK_Y", self.tile[0] * spec.pool),
-            ("BLOCK_X", self.tile[1] * spec.pool),
+            ("BLOCK_Y", self.tile[0] * apart(spec)),
+            ("BLOCK_X", self.tile[1] * apart(spec)),
             ("BLOCKS_Y", self.across[0]),
             ("BLOCKS_X", self.across[1]),
             ("FIRST_BLOCK_Y", self.first[0]),
@@ -96,6 +98,7 @@ impl InputGrad {
             ("CHUNK", self.chunk),
             ("STRIDE", area(spec) | 1),
             ("REACH", self.reach),
+            ("BEFORE", self.reach * apart(spec)),
             ("SPAN_Y", self.tile[0] + self.reach),
             ("SPAN_X", self.tile[1] + self.reach),
             ("NEXT_FILTER", next_filter),
@@ -103,6 +106,11 @@ impl InputGrad {
         ]);
         numbers
     }
+}
+
+/// Pixels from one window to the next.
+fn apart(spec: &Spec) -> usize {
+    spec.pool * spec.stride
 }
 
 /// The block with which the images' gradient takes the fewest loads: route and gradient of each window
@@ -115,8 +123,8 @@ fn fewest_loads(
     let windows = |tile: [usize; 2]| (tile[0] + reach) * (tile[1] + reach);
     let loads = |tile| across(tile)[0] * across(tile)[1] * (2 * windows(tile) + area(spec));
     let few = |tile: [usize; 2]| {
-        let places = spec.pool * spec.pool;
-        tile[0] * tile[1] * places <= 64 && windows(tile) * places <= 144
+        let pixels = tile[0] * tile[1] * apart(spec) * apart(spec);
+        pixels <= 64 && windows(tile) * spec.pool * spec.pool <= 144
     };
     (1..=8)
         .flat_map(|y| (1..=8).map(move |x| [y, x]))
@@ -125,7 +133,7 @@ fn fewest_loads(
         .unwrap_or([1, 1])
 }
 
-/// One launch.
+/// One launch, or those of [`everywhere`].
 pub(in super::super) fn input_grad(
     weight: Float,
     output: Float,
@@ -134,6 +142,9 @@ pub(in super::super) fn input_grad(
     spec: &Spec,
 ) -> Float {
     let [weight, output, route, grad] = [weight, output, route, grad].map(into_contiguous);
+    if everywhere::applies(spec) {
+        return everywhere::images_grad([weight, output, grad], &route, spec);
+    }
     let images = empty(&weight, images_shape(spec), DType::F32);
     let machine = Machine::of(&weight);
     let division = InputGrad::of(spec, machine);

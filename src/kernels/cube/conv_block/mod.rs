@@ -1,6 +1,7 @@
 //! Launching `shaders/conv_block*.wgsl`: which blocks they can do, and their text. A file for each pass
 //! says how its work is divided.
 
+mod everywhere;
 mod forward;
 mod input_grad;
 mod weight_grad;
@@ -19,7 +20,7 @@ use weight_grad::WeightGrad;
 
 use super::machine::Machine;
 use super::template::{Numbers, expand};
-use super::{MEMORY, MOST_ROUNDS, Program, activation};
+use super::{MEMORY, MOST_ROUNDS, Program, WORKGROUP, activation};
 use crate::kernels::conv_block::{Activation, Dropout, Spec};
 
 type Float = FloatTensor<CubeBackend>;
@@ -28,14 +29,16 @@ type Int = IntTensor<CubeBackend>;
 /// Invocations of a workgroup that every WebGPU device allows.
 const MOST_INVOCATIONS: usize = 256;
 
-/// Whether the shaders can do a block on any WebGPU device. Refused are kernels over 7 x 7 and pools over
-/// 4 x 4, whose registers would not suffice, and sizes that no index or loop can count.
+/// Whether the shaders can do a block on any WebGPU device. Refused are kernels over 7 x 7, pools and
+/// strides over 4 and windows that are over 8 pixels apart, whose registers would not suffice, and sizes
+/// that no index or loop can count.
 pub(super) fn fits(spec: &Spec) -> bool {
     if !(spec.is_valid()
         && spec.batch > 0
         && spec.kernel <= 7
         && spec.pool <= 4
-        && spec.stride == 1)
+        && spec.stride <= 4
+        && spec.pool * spec.stride <= 8)
     {
         return false;
     }
@@ -49,7 +52,10 @@ pub(super) fn fits(spec: &Spec) -> bool {
         // A software renderer has the windows of a block side by side, not in a loop.
         InputGrad::of(spec, Machine::Gpu).rounds(spec),
     ];
-    counted && rounds.iter().all(|&rounds| rounds < MOST_ROUNDS)
+    let backward = everywhere::applies(spec).then(|| everywhere::backward(spec));
+    let backward = backward.map(|spec| Forward::of(&spec).rounds(&spec));
+    let mut rounds = rounds.into_iter().chain(backward);
+    counted && rounds.all(|rounds| rounds < MOST_ROUNDS)
 }
 
 /// What is computed, and how the work is divided: all of it is in the shader's text.
@@ -66,6 +72,10 @@ enum Part {
     WeightGrad,
     WeightSum,
     InputGrad,
+    /// Of [`everywhere`].
+    Turn,
+    Unrouted,
+    Convolution,
 }
 
 impl Block {
@@ -90,8 +100,8 @@ impl Program for Block {
         );
         let random = include_str!("../../../../shaders/random.wgsl");
         let (numbers, shader) = match self.part {
-            Part::Forward => (
-                Forward::of(spec).numbers(spec),
+            Part::Forward | Part::Convolution => (
+                Forward::of(spec).numbers(spec, self.part == Part::Convolution),
                 include_str!("../../../../shaders/conv_block.wgsl"),
             ),
             Part::WeightGrad => (
@@ -106,6 +116,14 @@ impl Program for Block {
                 InputGrad::of(spec, *machine).numbers(spec),
                 include_str!("../../../../shaders/conv_block_input_grad.wgsl"),
             ),
+            Part::Turn => (
+                for_each_element(spec),
+                include_str!("../../../../shaders/conv_block_turn.wgsl"),
+            ),
+            Part::Unrouted => (
+                for_each_element(spec),
+                include_str!("../../../../shaders/conv_block_unrouted.wgsl"),
+            ),
         };
         expand(&[common, random, shader].concat(), &numbers)
     }
@@ -116,12 +134,9 @@ fn even(n: usize, most: usize) -> usize {
     n.div_ceil(n.div_ceil(most.max(1)).max(1))
 }
 
-/// Rows and columns of windows that an invocation takes: without a pool four positions share their pixels.
-fn tile(spec: &Spec) -> [usize; 2] {
-    match spec.pool {
-        1 => [2, 2],
-        _ => [1, 1],
-    }
+/// Pixels on each axis under so many positions of the kernel.
+fn patch(spec: &Spec, positions: usize) -> usize {
+    (positions - 1) * spec.stride + spec.kernel
 }
 
 /// What all shaders of a block know.
@@ -137,6 +152,7 @@ fn numbers(spec: &Spec) -> Numbers {
         ("AREA", area(spec)),
         ("PADDING", spec.padding),
         ("POOL", spec.pool),
+        ("CONV_STRIDE", spec.stride),
         ("OUT_HEIGHT", spec.out_height()),
         ("OUT_WIDTH", spec.out_width()),
         ("WINDOWS", spec.windows()),
@@ -145,6 +161,13 @@ fn numbers(spec: &Spec) -> Numbers {
     numbers.set("ACTIVATION", activation(spec.activation));
     let scale = spec.dropout.map_or(1f32.to_bits(), |d| d.scale_bits);
     numbers.set("SCALE_BITS", scale);
+    numbers
+}
+
+/// With workgroups of one invocation per element.
+fn for_each_element(spec: &Spec) -> Numbers {
+    let mut numbers = numbers(spec);
+    numbers.set("GROUP", WORKGROUP);
     numbers
 }
 

@@ -5,7 +5,9 @@ use burn_cubecl::kernel::into_contiguous;
 
 use super::super::template::Numbers;
 use super::super::{empty, launch};
-use super::{Block, Float, Int, MEMORY, MOST_INVOCATIONS, Machine, Part, even, numbers, used};
+use super::{
+    Block, Float, Int, MEMORY, MOST_INVOCATIONS, Machine, Part, even, numbers, patch, used,
+};
 use crate::kernels::conv_block::{Spec, weight_shape};
 
 /// How the weights' gradient is divided.
@@ -75,8 +77,8 @@ impl WeightGrad {
             ("ROWS", self.rows),
             ("ROW_GROUPS", self.row_groups),
             ("TAPS", self.rows * spec.kernel),
-            ("PATCH_Y", spec.pool + self.rows - 1),
-            ("PATCH_X", spec.pool + spec.kernel - 1),
+            ("PATCH_Y", patch(spec, spec.pool) - spec.kernel + self.rows),
+            ("PATCH_X", patch(spec, spec.pool)),
             ("ALL_LANES", self.all_lanes),
             ("LANES", self.lanes),
             ("SUBS", self.subs),

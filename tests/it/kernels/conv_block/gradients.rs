@@ -20,7 +20,7 @@ fn composed(spec: &Spec, case: &Case, device: &Device) -> [Vec<f32>; 3] {
     let weight = tensor(&case.weight, weight_shape(spec), device).require_grad();
     let bias = tensor(&case.bias, [spec.out_channels], device).require_grad();
     let side = |n| [n, n];
-    let options = ConvOptions::new(side(1), side(spec.padding), side(1), 1);
+    let options = ConvOptions::new(side(spec.stride), side(spec.padding), side(1), 1);
     let planes = images.clone().permute([0, 3, 1, 2]);
     let x = conv2d(planes, weight.clone(), Some(bias.clone()), options);
     let x = match spec.activation {
@@ -46,17 +46,24 @@ fn composed(spec: &Spec, case: &Case, device: &Device) -> [Vec<f32>; 3] {
 
 #[test]
 fn gradients_are_those_of_burns_operations() {
-    for (activation, padding, pool, channels_first) in [
-        (Activation::Relu, 0, 2, false),
-        (Activation::Tanh, 1, 3, true),
-        (Activation::Identity, 1, 1, false),
+    for (activation, kernel, padding, stride, pool, channels_first) in [
+        (Activation::Relu, 3, 0, 1, 2, false),
+        (Activation::Tanh, 3, 1, 1, 3, true),
+        (Activation::Identity, 3, 1, 1, 1, false),
+        (Activation::Identity, 3, 1, 2, 1, false),
+        (Activation::Tanh, 1, 0, 2, 1, true),
+        (Activation::Relu, 5, 2, 2, 2, false),
+        (Activation::Relu, 3, 1, 3, 1, true),
+        (Activation::Identity, 1, 0, 3, 2, false),
     ] {
         let spec = Spec {
             height: 12,
             width: 10,
             in_channels: 3,
             activation,
+            kernel,
             padding,
+            stride,
             pool,
             channels_first,
             ..spec()
@@ -106,7 +113,12 @@ fn loss(spec: &Spec, [images, weight, bias]: &[Vec<f64>; 3], grad: &[f32]) -> f6
 
 #[test]
 fn gradients_are_the_slope_of_the_loss() {
-    for activation in [Activation::Relu, Activation::Tanh, Activation::Selu] {
+    for (activation, stride) in [
+        (Activation::Relu, 1),
+        (Activation::Tanh, 1),
+        (Activation::Selu, 1),
+        (Activation::Selu, 2),
+    ] {
         let spec = Spec {
             batch: 2,
             height: 7,
@@ -114,6 +126,7 @@ fn gradients_are_the_slope_of_the_loss() {
             in_channels: 2,
             out_channels: 3,
             padding: 1,
+            stride,
             activation,
             ..spec()
         };
