@@ -121,34 +121,30 @@ pub fn forward(instructions: Instructions, spec: &Spec, layer: Layer, x: &[f32])
     }
 }
 
-/// A channel's normalisation as one line, `scale * x + shift`, and the normalised number as another.
-struct Lines {
-    scale: Vec<f32>,
-    shift: Vec<f32>,
+/// What a channel's numbers go through. The mean is taken off first: a line `scale * x + shift` would lose
+/// digits where a channel hardly varies around a large mean.
+struct Lines<'a> {
+    mean: &'a [f32],
     /// 1 / sqrt(variance + epsilon)
     rate: Vec<f32>,
-    /// -mean * rate
-    offset: Vec<f32>,
+    /// gamma * rate
+    scale: Vec<f32>,
+    /// beta
+    shift: &'a [f32],
 }
 
-impl Lines {
-    fn of(spec: &Spec, layer: Layer) -> Self {
-        let of_channel = |channel: usize| {
-            let rate = 1.0 / (layer.variance[channel] + spec.epsilon()).sqrt();
-            let offset = -layer.mean[channel] * rate;
-            (rate, offset)
-        };
-        let both: Vec<(f32, f32)> = (0..spec.channels).map(of_channel).collect();
-        let each = |f: &dyn Fn(usize, f32, f32) -> f32| {
-            let both = both.iter().enumerate();
-            both.map(|(channel, &(rate, offset))| f(channel, rate, offset))
-                .collect()
-        };
+impl<'a> Lines<'a> {
+    fn of(spec: &Spec, layer: Layer<'a>) -> Self {
+        let variance = layer.variance.iter();
+        let rate: Vec<f32> = variance
+            .map(|variance| 1.0 / (variance + spec.epsilon()).sqrt())
+            .collect();
+        let scale = layer.gamma.iter().zip(&rate);
         Self {
-            scale: each(&|channel, rate, _| layer.gamma[channel] * rate),
-            shift: each(&|channel, _, offset| layer.gamma[channel] * offset + layer.beta[channel]),
-            rate: each(&|_, rate, _| rate),
-            offset: each(&|_, _, offset| offset),
+            mean: layer.mean,
+            scale: scale.map(|(gamma, rate)| gamma * rate).collect(),
+            rate,
+            shift: layer.beta,
         }
     }
 }
@@ -169,13 +165,12 @@ unsafe fn activated<S: Simd>(spec: &Spec, lines: &Lines, x: &[f32], y: &mut [f32
 
 #[inline(always)]
 fn rows(spec: &Spec, lines: &Lines, x: &[f32], y: &mut [f32], value: impl Fn(f32) -> f32) {
-    let rows = x
-        .chunks_exact(spec.channels)
-        .zip(y.chunks_exact_mut(spec.channels));
-    for (x, y) in rows {
-        let channels = lines.scale.iter().zip(&lines.shift);
-        for ((y, &x), (&scale, &shift)) in y.iter_mut().zip(x).zip(channels) {
-            *y = value(x * scale + shift);
+    let n = spec.channels;
+    // Slices of one length: the compiler sees that no index is out of bounds.
+    let (mean, scale, shift) = (&lines.mean[..n], &lines.scale[..n], &lines.shift[..n]);
+    for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
+        for c in 0..n {
+            y[c] = value((x[c] - mean[c]) * scale[c] + shift[c]);
         }
     }
 }
@@ -301,12 +296,13 @@ fn add_sums(
     // Slices of one length: the compiler sees that no index is out of bounds.
     let (plain, times) = (&mut plain[..n], &mut times[..n]);
     let (scale, shift) = (&lines.scale[..n], &lines.shift[..n]);
-    let (rate, offset) = (&lines.rate[..n], &lines.offset[..n]);
+    let (rate, mean) = (&lines.rate[..n], &lines.mean[..n]);
     for (x, grad) in x.chunks_exact(n).zip(grad.chunks_exact(n)) {
         for c in 0..n {
-            let grad = before(x[c] * scale[c] + shift[c], grad[c]);
+            let x = x[c] - mean[c];
+            let grad = before(x * scale[c] + shift[c], grad[c]);
             plain[c] += grad;
-            times[c] += grad * (x[c] * rate[c] + offset[c]);
+            times[c] += grad * (x * rate[c]);
         }
     }
 }
@@ -345,13 +341,13 @@ fn write_gradient(
     let n = spec.channels;
     let (plain, times) = (&plain[..n], &times[..n]);
     let (scale, shift) = (&lines.scale[..n], &lines.shift[..n]);
-    let (rate, offset) = (&lines.rate[..n], &lines.offset[..n]);
+    let (rate, mean) = (&lines.rate[..n], &lines.mean[..n]);
     let rows = x.chunks_exact(n).zip(grad.chunks_exact(n));
     for ((x, grad), to) in rows.zip(to.chunks_exact_mut(n)) {
         for c in 0..n {
-            let grad = before(x[c] * scale[c] + shift[c], grad[c]);
-            let normalized = x[c] * rate[c] + offset[c];
-            to[c] = scale[c] * (grad - plain[c] - normalized * times[c]);
+            let x = x[c] - mean[c];
+            let grad = before(x * scale[c] + shift[c], grad[c]);
+            to[c] = scale[c] * (grad - plain[c] - x * rate[c] * times[c]);
         }
     }
 }
