@@ -76,6 +76,10 @@ pub enum ModelConfig {
 
 /// A model of any architecture.
 #[derive(Module, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a process has a few of them; burn has no modules in boxes"
+)]
 pub enum Classifier {
     /// One linear layer.
     SoftmaxRegression(SoftmaxRegression),
