@@ -310,7 +310,12 @@ impl BlockConfig {
                 (true, false) => output,
             };
             let kept = output.saturating_add(normed);
-            (output, kept.saturating_add(behind * pooled), area)
+            // Sums over places are taken in slices by weft's kernels, in one go by burn's.
+            let summed = match self.batch_norm && self.kernel <= 7 {
+                true => 1,
+                false => area,
+            };
+            (output, kept.saturating_add(behind * pooled), summed)
         };
         // A bias, or what batch norm learns and tracks: four numbers a channel.
         let per_filter = if self.batch_norm { 4 } else { 1 };

@@ -134,7 +134,7 @@ fn the_reference_is_the_defaults_and_lists_every_key() {
 #[test]
 fn the_reference_lists_every_other_kind_with_its_defaults() {
     let blocks = other_kinds(&reference());
-    assert_eq!(blocks.len(), 7, "{blocks:#?}");
+    assert_eq!(blocks.len(), 8, "{blocks:#?}");
     for block in blocks {
         let (section, body) = block.split_once('\n').unwrap();
         let kind = body.lines().next().unwrap();

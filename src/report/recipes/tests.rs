@@ -196,6 +196,13 @@ fn a_built_in_recipe_has_its_name_and_a_changed_one_says_what_was_changed() {
             .collect();
         let evaluation = run.evaluation.as_mut().unwrap();
         evaluation.checkpoint_epoch = epochs;
+        let mode = run.config.evaluation.tta;
+        evaluation.tta = (mode != Tta::None).then_some(TestTimeAugmentation {
+            mode,
+            n_views: 2,
+            plain_loss: 0.5,
+            plain_accuracy: 0.9,
+        });
         run
     });
     let row = &lines(&seeds)[0];
