@@ -174,7 +174,6 @@ fn a_resumed_run_is_identical_on_flex() {
 #[test]
 fn a_resumed_run_is_identical_on_ndarray() {
     resumes_exactly(TOML, "ndarray");
-    resumes_exactly(&with_muon(), "ndarray");
 }
 
 #[test]
