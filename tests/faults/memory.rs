@@ -158,8 +158,8 @@ fn a_sum_that_the_driver_would_cut_short_is_refused() {
         return crate::common::say("SKIPPED: a sum that is cut short: no llvmpipe here");
     };
     let device = format!("gpu:{}", adapter.index);
-    // A block with batch norm runs burn's operations, whose sums the driver cuts.
-    let blocks = "model.blocks=[{filters = 16, batch_norm = true}]";
+    // A block with GELU runs burn's operations, whose sums the driver cuts.
+    let blocks = "model.blocks=[{filters = 16, activation = \"gelu\"}]";
     let batch = "train.batch_size=128";
     let error = refused(&["--device", &device, "--set", blocks, "--set", batch]);
     assert!(

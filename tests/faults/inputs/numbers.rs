@@ -68,6 +68,7 @@ const HARMLESS: [(&[&str], &str, &str); 6] = [
     (
         &[
             "optimizer.learning_rate",
+            "optimizer.adam_learning_rate",
             "optimizer.epsilon",
             "optimizer.weight_decay",
             "schedule.minimum_learning_rate",
@@ -131,8 +132,9 @@ fn with(document: &Value, key: &str, value: &str) -> String {
 }
 
 /// Where an f32 takes the number for 0, or for 1, and computes with its inverse.
-const TOO_CLOSE: [(&str, &str); 9] = [
+const TOO_CLOSE: [(&str, &str); 11] = [
     ("optimizer.learning_rate", "1e-308"),
+    ("optimizer.adam_learning_rate", "1e-308"),
     ("optimizer.epsilon", "1e-308"),
     ("schedule.factor", "1e-308"),
     ("optimizer.beta_1", "0.99999999999999"),
@@ -141,6 +143,7 @@ const TOO_CLOSE: [(&str, &str); 9] = [
     ("model.dense_dropout", "0.99999999999999"),
     ("model.blocks[0].dropout", "0.99999999999999"),
     ("model.dropout", "0.99999999999999"),
+    ("model.block_dropout", "0.99999999999999"),
 ];
 
 fn is_harmless(key: &str, value: &str) -> bool {
