@@ -1,7 +1,7 @@
 
 // The weights of the convolution that takes the gradient of a convolution's output to that of its images:
 // filters and channels change places, and each kernel is turned by half a circle. CPU twin:
-// crates/weft-cpu/src/conv_block/input_grad.rs. One invocation for a weight.
+// crates/weft-cpu/src/conv_block/everywhere.rs. One invocation for a weight.
 
 @group(0) @binding(0) var<storage, read_write> weight: array<f32>; // [filter, channel, kernel, kernel]
 @group(0) @binding(1) var<storage, read_write> turned: array<f32>; // [channel, filter, kernel, kernel]

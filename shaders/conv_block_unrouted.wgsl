@@ -1,6 +1,6 @@
 
 // The gradient of a convolution without a pool, from that of its block's output: before dropout and
-// activation, and zero where none passes. CPU twin: crates/weft-cpu/src/conv_block/input_grad.rs. One
+// activation, and zero where none passes. CPU twin: crates/weft-cpu/src/conv_block/everywhere.rs. One
 // invocation for an element.
 
 @group(0) @binding(0) var<storage, read_write> route: array<i32>;    // Spec::output_shape()

@@ -175,7 +175,7 @@ impl Sequence {
                 stride: 1,
             };
             self.push(format!("conv{number}"), convolution);
-            let pools_first = block.batch_norm && block.pool_first;
+            let pools_first = block.pool_first;
             if pools_first {
                 self.max_pool(block.pool, number);
             }

@@ -62,7 +62,7 @@ pub struct BlockConfig {
     pub batch_norm: bool,
     /// Side and stride of the max pool; 1 is none.
     pub pool: usize,
-    /// With a batch norm: pool before it, which then has less to do, and not after the nonlinearity.
+    /// Pool before batch norm and nonlinearity, which then have less to do, and not after them.
     pub pool_first: bool,
     /// Probability of dropping an element after the pool.
     pub dropout: f64,
@@ -380,32 +380,30 @@ impl Block {
 
     /// With a batch norm.
     fn normalized(&self, norm: &BatchNorm, x: Features, index: usize, mode: Mode) -> Features {
-        let (before, after) = match self.pool_first {
-            true => (self.pool, 1),
-            false => (1, self.pool),
-        };
+        let (before, after) = self.pools();
         let x = convolution(&self.conv, x, before);
         let x = normalized(norm, x, self.activation).max_pool(after);
         x.dropout(self.dropout, index, mode)
     }
 
+    /// Sides of the pools before and after batch norm and activation; one of them is none.
+    fn pools(&self) -> (usize, usize) {
+        match self.pool_first {
+            true => (self.pool, 1),
+            false => (1, self.pool),
+        }
+    }
+
     /// One operation after the other: `[batch, channel, height, width]` -> `[batch, filter, height', width']`
     fn composed(&self, x: Tensor<4>, index: usize, mode: Mode) -> Tensor<4> {
         let x = Features::ChannelsFirst(self.conv.forward(x));
-        let x = match (&self.norm, self.pool_first) {
-            (Some(norm), true) => {
-                let x = norm.forward(x.max_pool(self.pool).channels_first());
-                Features::ChannelsFirst(self.activation.forward(x))
-            }
-            (norm, _) => {
-                let x = x.channels_first();
-                let x = match norm {
-                    Some(norm) => norm.forward(x),
-                    None => x,
-                };
-                Features::ChannelsFirst(self.activation.forward(x)).max_pool(self.pool)
-            }
+        let (before, after) = self.pools();
+        let x = x.max_pool(before).channels_first();
+        let x = match &self.norm {
+            Some(norm) => norm.forward(x),
+            None => x,
         };
+        let x = Features::ChannelsFirst(self.activation.forward(x)).max_pool(after);
         x.dropout(self.dropout, index, mode).channels_first()
     }
 

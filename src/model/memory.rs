@@ -14,8 +14,8 @@ pub struct Layer {
     pub weight: u64,
     /// All its parameters.
     pub parameters: u64,
-    /// Numbers of an image that one sum of its backward pass adds up: a bias's gradient, a batch
-    /// norm's mean.
+    /// Numbers of an image that one sum of its backward pass adds up in one go: a bias's gradient, where
+    /// burn's operations take it. weft's kernels sum in slices.
     pub summed: u64,
     /// Places of an image's output at which each weight is used.
     pub places: u64,

@@ -102,15 +102,14 @@ impl Layers {
             format!("convolution {kernel} x {kernel}, {filters} filters, padding {padding}"),
             weights.saturating_add(bias as u64),
         );
-        let pool_first = block.batch_norm && block.pool_first;
-        if pool_first {
+        if block.pool_first {
             self.max_pool(block.pool);
         }
         if block.batch_norm {
             self.batch_norm(filters);
         }
         self.add(activation(block.activation), 0);
-        if !pool_first {
+        if !block.pool_first {
             self.max_pool(block.pool);
         }
         self.dropout(block.dropout);

@@ -42,7 +42,7 @@ const COLOUR: InputShape = InputShape {
 /// Every architecture, activation, padding, with and without batch norm, pools that leave rows out, pools
 /// before and after batch norm; residual blocks that keep the shape, halve it, change the width alone, many
 /// of them and none.
-const MODELS: [&str; 16] = [
+const MODELS: [&str; 17] = [
     "kind = 'softmax_regression'",
     "kind = 'mlp'\nhidden = []",
     "kind = 'mlp'\nhidden = [7, 5]\nactivation = 'relu'\ndropout = 0.5",
@@ -68,6 +68,7 @@ const MODELS: [&str; 16] = [
     "kind = 'resnet'\nstem_filters = 5\nstem_kernel = 1\nactivation = 'selu'\nstages = [{ filters = 2 }]",
     "kind = 'resnet'\nstem_filters = 3\nactivation = 'tanh'\nstages = [{ filters = 3 }]",
     "kind = 'resnet'\nstem_filters = 3\nactivation = 'tanh'\nstages = []",
+    "kind = 'cnn'\ndense = []\nblocks = [{ filters = 3, activation = 'gelu', pool_first = true }]",
 ];
 
 /// A checkpoint whose numbers are all different, batch norm's too, as after training.

@@ -79,6 +79,26 @@ fn a_recipe_s_name_stands_for_its_config_unless_a_file_has_that_name() {
     assert!(!error.contains("recipes"), "{error}");
 }
 
+/// What a recipe says of itself is what docs/recipes.md has of it.
+#[test]
+fn a_recipe_s_head_has_the_accuracies_of_the_table() {
+    let document = fs::read_to_string(repository().join("docs/recipes.md")).unwrap();
+    for recipe in RECIPES {
+        let row = format!("| `{}` | ", recipe.name);
+        let row = document.lines().find(|line| line.starts_with(&row));
+        let cells: Vec<&str> = row
+            .unwrap_or_else(|| panic!("{}", recipe.name))
+            .split(" | ")
+            .collect();
+        let about = recipe.about();
+        for cell in &cells[3..5] {
+            let mean = cell.split(' ').next().unwrap();
+            assert!(mean == "the" || about.contains(mean), "{mean}: {about}");
+        }
+        assert!(about.contains(&format!("{} epochs", cells[2])), "{about}");
+    }
+}
+
 /// A file with an empty table in it.
 fn with_markers(at: &Path) -> PathBuf {
     let file = at.join("table.md");
