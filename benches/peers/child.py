@@ -18,6 +18,10 @@ class Unavailable(Exception):
     """A peer whose framework is not there."""
 
 
+class Unsupported(Exception):
+    """A case that is not written for a peer."""
+
+
 class Child:
     """Started, not yet ready. Use it with `with`: it is ended at the end of the block.
 
@@ -62,6 +66,8 @@ class Child:
         message = self._answer()
         if "unavailable" in message:
             raise Unavailable(message["unavailable"])
+        if "unsupported" in message:
+            raise Unsupported(message["unsupported"])
         if not message.get("ready"):
             raise self._failed(f"said {message} instead of being ready")
         return message

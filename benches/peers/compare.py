@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import machine
-from child import Child, Failed, Unavailable
+from child import Child, Failed, Unavailable, Unsupported
 from experiment import Case, Weft
 
 HERE = Path(__file__).resolve().parent
@@ -28,6 +28,7 @@ CASES = {
     HERE / "configs/mlp.toml": [128],
     HERE / "configs/cnn.toml": [128],
     HERE / "../../configs/seed/cnn-tuned.toml": [32, 128],
+    HERE / "configs/resnet.toml": [128],
 }
 # Peers by name: script, mode. A list of names stands for the fastest of them.
 PEERS = {
@@ -82,7 +83,7 @@ def parse():
     add("--weft", type=Path, required=True, help="the binary")
     add("--device", choices=["cpu", "gpu"], default="cpu", help="of weft and, as CUDA, of the peers")
     add("--weft-device", help="another device for weft, as `weft bench --device` takes it")
-    add("--configs", type=Path, nargs="+", help="experiments as TOML [default: an MLP, a CNN, the seed's tuned CNN]")
+    add("--configs", type=Path, nargs="+", help="experiments as TOML [default: an MLP, a CNN, the seed's tuned CNN, a resnet]")
     add("--batch", type=int, nargs="+", help="batch sizes [default: 128; 32 too for the seed's; a config's own]")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="a key of the configs; may be repeated")
     add("--data", type=Path, help="folder of a data set [default: the embedded sample]")
@@ -140,6 +141,9 @@ class Comparison:
             except Unavailable as why:
                 self.skipped[name] = str(why)
                 print(f"skipped {name}: {why}", flush=True)
+            except Unsupported as why:
+                self.skipped[f"{name} for {case.title}"] = str(why)
+                print(f"skipped {name} for {case.title}: {why}", flush=True)
             except Failed as failure:
                 self.failures.append(f"{case.title}: {failure}")
 

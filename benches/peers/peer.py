@@ -9,7 +9,8 @@ from the same weights on the same batches and speaks JSON, a line each:
     peer <- any line
     peer -> {"ms_per_step": …, "loss": mean over the turn}        a turn of --steps steps, going on with training
 
-and ends with its stdin. A peer whose framework is not there says {"unavailable": why} and ends.
+and ends with its stdin. A peer whose framework is not there says {"unavailable": why} and ends; one for which this
+model or optimizer is not written, {"unsupported": why}.
 """
 
 import argparse
@@ -69,8 +70,12 @@ class Experiment:
         augmentation = self.config.get("augmentation", {})
         if any(augmentation.get(key) for key in ("flip", "shift", "erase")):
             raise SystemExit("the peers do not augment: set augmentation.flip, shift and erase to 0")
-        if self.optimizer["kind"] == "muon":
-            raise SystemExit('the peers have no optimizer "muon": --set optimizer.kind=adam')
+        if self.config["train"].get("ema_decay", 0.0) > 0:
+            raise SystemExit("the peers keep no average of the weights: --set train.ema_decay=0")
+        if self.model.get("head", "flatten") != "flatten":
+            raise SystemExit("the peers' cnn has no average pool before its dense layers: set model.head to flatten")
+        if any(block.get("pool_first") for block in self.model.get("blocks", [])):
+            raise SystemExit("the peers' cnn pools last: set pool_first of each of model.blocks to false")
         kind = self.config.get("schedule", {}).get("kind", "constant")
         if kind != "constant":
             raise SystemExit(f'the peers have no schedule "{kind}": --set \'schedule={{kind="constant"}}\'')

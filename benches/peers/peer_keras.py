@@ -31,6 +31,10 @@ def main():
     if args.device == "cpu":
         tf.config.set_visible_devices([], "GPU")
     experiment = Experiment(args.folder, args.batch)
+    kinds = (experiment.model["kind"], experiment.optimizer["kind"])
+    if "resnet" in kinds or "muon" in kinds:
+        say({"unsupported": f"model.kind {kinds[0]} with optimizer.kind {kinds[1]} is not written for Keras"})
+        return
     optimizer = optimizer_of(experiment, args.check, keras)
     keras.utils.set_random_seed(experiment.config.get("seed", 1))
 

@@ -51,7 +51,7 @@ def main():
 def ways_of(experiment, device, mode):
     """COMPILER:LAYOUT, all that are worth a try."""
     compilers = ["eager"] if mode == "eager" else COMPILERS[device]
-    layouts = ["channels_first", "channels_last"] if experiment.model["kind"] == "cnn" else ["channels_first"]
+    layouts = ["channels_first"] if experiment.model["kind"] == "mlp" else ["channels_first", "channels_last"]
     return [f"{compiler}:{layout}" for compiler in compilers for layout in layouts]
 
 
@@ -77,10 +77,63 @@ def fastest(ways, experiment, device, tried):
     return min(times, key=times.get)
 
 
+def activations_of(torch):
+    nn = torch.nn
+    return {"relu": lambda: nn.ReLU(inplace=True), "tanh": nn.Tanh, "selu": nn.SELU, "gelu": nn.GELU}
+
+
 def build(experiment, torch):
     """The model with the initial weights. Modules with weights have the names of weights.safetensors."""
+    module = residual_network(experiment, torch) if experiment.model["kind"] == "resnet" else layers(experiment, torch)
+    weights = {name: torch.from_numpy(values) for name, values in experiment.weights.items()}
+    module.load_state_dict(weights, strict=True)
+    return module
+
+
+def residual_network(experiment, torch):
+    """Pre-activation basic blocks; dropout is not among what it knows."""
     nn, model = torch.nn, experiment.model
-    activations = {"relu": lambda: nn.ReLU(inplace=True), "tanh": nn.Tanh, "selu": nn.SELU, "gelu": nn.GELU}
+    if model["dropout"] or model["block_dropout"]:
+        raise SystemExit("this peer's residual network has no dropout: set model.dropout and model.block_dropout to 0")
+    activation = activations_of(torch)[model["activation"]]
+
+    class Block(nn.Module):
+        def __init__(self, n_inputs, n_filters, stride):
+            super().__init__()
+            self.norm1 = nn.BatchNorm2d(n_inputs)
+            self.conv1 = nn.Conv2d(n_inputs, n_filters, 3, stride=stride, padding=1, bias=False)
+            self.norm2 = nn.BatchNorm2d(n_filters)
+            self.conv2 = nn.Conv2d(n_filters, n_filters, 3, padding=1, bias=False)
+            projects = stride > 1 or n_inputs != n_filters
+            self.projection = nn.Conv2d(n_inputs, n_filters, 1, stride=stride, bias=False) if projects else None
+            self.activation = activation()
+
+        def forward(self, x):
+            first = self.activation(self.norm1(x))
+            around = x if self.projection is None else self.projection(first)
+            return self.conv2(self.activation(self.norm2(self.conv1(first)))) + around
+
+    modules = collections.OrderedDict()
+    n_channels, kernel = model["stem_filters"], model["stem_kernel"]
+    modules["stem"] = nn.Conv2d(experiment.images.shape[1], n_channels, kernel, padding=kernel // 2, bias=False)
+    for number, stage in enumerate(model["stages"], 1):
+        blocks = []
+        for block in range(stage["blocks"]):
+            blocks.append(Block(n_channels, stage["filters"], 1 if block else stage["stride"]))
+            n_channels = stage["filters"]
+        modules[f"stage{number}"] = nn.Sequential(*blocks)
+    modules["norm"] = nn.BatchNorm2d(n_channels)
+    modules["activation"] = activation()
+    modules["pool"] = nn.AdaptiveAvgPool2d(1)
+    modules["flatten"] = nn.Flatten()
+    modules["output"] = nn.Linear(n_channels, experiment.n_classes)
+    return nn.Sequential(modules)
+
+
+def layers(experiment, torch):
+    """Every other kind: a sequence of layers, without the weights."""
+    nn, model = torch.nn, experiment.model
+    activations = activations_of(torch)
     modules = collections.OrderedDict()
 
     def add(name, module):
@@ -121,14 +174,14 @@ def build(experiment, torch):
         activation_and_dropout(f"{name}{number}", activation, 1, dropout)
         n_inputs = units
     add("output", nn.Linear(n_inputs, experiment.n_classes))
-    module = nn.Sequential(modules)
-    weights = {name: torch.from_numpy(values) for name, values in experiment.weights.items()}
-    module.load_state_dict(weights, strict=True)
-    return module
+    return nn.Sequential(modules)
 
 
-def optimizer_of(experiment, parameters, torch, capturable):
+def optimizer_of(experiment, model, torch, capturable):
     config, kind = experiment.optimizer, experiment.optimizer["kind"]
+    if kind == "muon":
+        return Muon(config, model, torch, capturable)
+    parameters = list(model.parameters())
     if config["weight_decay"] > 0 and not config.get("decay_biases", True):
         vectors = [parameter for parameter in parameters if parameter.dim() < 2]
         matrices = [parameter for parameter in parameters if parameter.dim() > 1]
@@ -146,6 +199,66 @@ def optimizer_of(experiment, parameters, torch, capturable):
         fused=True,
         capturable=capturable,
     )
+
+
+class Muon:
+    """Muon for the hidden weights, fused AdamW for all else. torch.optim.Muon takes matrices only, and not filters.
+
+    Momenta and updates of all matrices are one foreach call, as torch.optim's own optimizers do it.
+    """
+
+    def __init__(self, config, model, torch, capturable):
+        hidden = [p for name, p in model.named_parameters() if p.dim() > 1 and not name.startswith("output.")]
+        others = [p for p in model.parameters() if all(p is not it for it in hidden)]
+        vectors, matrices = [[p for p in others if (p.dim() > 1) == is_matrix] for is_matrix in (False, True)]
+        self.torch, self.config, self.hidden = torch, config, hidden
+        self.momenta = [torch.zeros_like(p) for p in hidden]
+        self.scales = [max(1.0, p.shape[0] / p[0].numel()) ** 0.5 for p in hidden]
+        self.others = torch.optim.AdamW(
+            [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}],
+            lr=config["adam_learning_rate"],
+            betas=(config["beta_1"], config["beta_2"]),
+            eps=config["epsilon"],
+            weight_decay=config["weight_decay"],
+            fused=True,
+            capturable=capturable,
+        )
+
+    def zero_grad(self, set_to_none):
+        self.others.zero_grad(set_to_none=set_to_none)
+        for parameter in self.hidden:
+            parameter.grad = None
+
+    def step(self):
+        self.others.step()
+        torch, config = self.torch, self.config
+        rate = config["learning_rate"]
+        with torch.no_grad():
+            grads = [parameter.grad for parameter in self.hidden]
+            torch._foreach_mul_(self.momenta, config["momentum"])
+            torch._foreach_add_(self.momenta, grads)
+            updates = self.momenta
+            if config["nesterov"]:
+                updates = torch._foreach_add(grads, self.momenta, alpha=config["momentum"])
+            updates = [self.orthogonal(update) for update in updates]
+            torch._foreach_mul_(updates, [-rate * scale for scale in self.scales])
+            if config["weight_decay"] > 0:
+                torch._foreach_mul_(self.hidden, 1.0 - rate * config["weight_decay"])
+            torch._foreach_add_(self.hidden, updates)
+
+    def orthogonal(self, update):
+        """Newton and Schulz's iteration with Jordan's quintic, in f32."""
+        torch = self.torch
+        # A filter is a row of all its numbers.
+        x = update.flatten(1)
+        is_tall = x.shape[0] > x.shape[1]
+        x = x.T if is_tall else x
+        x = x / (x.norm() + 1e-7)
+        for _ in range(5):
+            gram = x @ x.T
+            polynomial = torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
+            x = torch.addmm(x, polynomial, x, beta=3.4445)
+        return (x.T if is_tall else x).reshape(update.shape)
 
 
 def data_of(torch, images, labels):
@@ -173,7 +286,7 @@ class Trainer:
         self.order = torch.from_numpy(experiment.order).to(device)
         self.model = build(experiment, torch).to(device).to(memory_format=memory_format).train()
         self.parameters = list(self.model.parameters())
-        self.optimizer = optimizer_of(experiment, self.parameters, torch, device == "cuda")
+        self.optimizer = optimizer_of(experiment, self.model, torch, device == "cuda")
         self.label_smoothing, self.clip_norm = experiment.label_smoothing, experiment.clip_norm
         self.loss_sum = torch.zeros((), device=device)
         self.n_correct = torch.zeros((), dtype=torch.int64, device=device)
