@@ -13,7 +13,7 @@ use super::average::AverageSpec;
 use super::cross_entropy::CrossEntropySpec;
 use super::{
     DropoutSpec, GatherSpec, Kernels, batch_norm, conv_block, cross_entropy, dense, dropout_mask,
-    gather_batch,
+    gather_batch, orthogonal,
 };
 
 /// How a CPU backend's tensors lend their memory and are made of it.
@@ -278,6 +278,13 @@ macro_rules! kernels_on_host {
                 spec: AverageSpec,
             ) -> FloatTensor<Self> {
                 update::<Self>(average, &value, spec)
+            }
+
+            fn orthogonal(matrix: FloatTensor<Self>, spec: orthogonal::Spec) -> FloatTensor<Self> {
+                let values = <Self as Host>::with_f32(&matrix, |matrix| {
+                    weft_cpu::orthogonal::orthogonal(Instructions::best(), &spec, matrix)
+                });
+                <Self as Host>::float_tensor(values, [spec.rows, spec.columns])
             }
         }
     };

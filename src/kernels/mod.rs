@@ -19,6 +19,7 @@ mod cube;
 pub mod dense;
 pub mod dropout_mask;
 pub mod gather_batch;
+pub mod orthogonal;
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -158,6 +159,10 @@ pub trait Kernels: Backend {
         second: FloatTensor<Self>,
         spec: AdamSpec,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// See [`orthogonal()`](orthogonal::orthogonal).
+    #[fusion(meta = orthogonal::output)]
+    fn orthogonal(matrix: FloatTensor<Self>, spec: orthogonal::Spec) -> FloatTensor<Self>;
 
     /// See [`average()`](average::average).
     #[fusion(meta = average::output)]
@@ -355,6 +360,11 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     ) -> FloatTensor<Self> {
         let [average, value] = [average, value].map(<Self as AutodiffBackend>::inner);
         <Self as AutodiffBackend>::from_inner(B::average(average, value, spec))
+    }
+
+    fn orthogonal(matrix: FloatTensor<Self>, spec: orthogonal::Spec) -> FloatTensor<Self> {
+        let matrix = <Self as AutodiffBackend>::inner(matrix);
+        <Self as AutodiffBackend>::from_inner(B::orthogonal(matrix, spec))
     }
 }
 

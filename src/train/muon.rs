@@ -17,6 +17,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::adam::{Decay, FusedAdam};
 use super::optimizer::{AdamConfig, MuonConfig};
+use crate::kernels::orthogonal::orthogonal;
 
 /// The output layer of every architecture is the field `output`.
 const OUTPUT: &str = ".output.";
@@ -101,38 +102,6 @@ fn as_matrix(shape: &[usize]) -> [usize; 2] {
         [rows, rest @ ..] => [*rows, rest.iter().product()],
         [] => [1, 1],
     }
-}
-
-/// Coefficients of the iteration, which take small singular values up fast and leave all of them within
-/// 0.7 and 1.2.
-const A: f64 = 3.4445;
-const B: f64 = -4.7750;
-const C: f64 = 2.0315;
-const N_ITERATIONS: usize = 5;
-/// Against a division by 0.
-const SMALLEST_NORM: f64 = 1e-7;
-
-/// The matrix with all its singular values brought to about 1: Newton and Schulz's iteration with a
-/// quintic, in f32.
-fn orthogonal(matrix: Tensor<2>) -> Tensor<2> {
-    let [rows, columns] = matrix.dims();
-    // In two parts: Mesa's software adapter adds no more than 65,535 numbers.
-    let squares = matrix.clone().square().sum_dim(1).sum_dim(0);
-    let mut x = matrix / squares.sqrt().add_scalar(SMALLEST_NORM);
-    for _ in 0..N_ITERATIONS {
-        // The smaller of the two products of the matrix with itself.
-        let gram = match rows > columns {
-            true => x.clone().transpose().matmul(x.clone()),
-            false => x.clone().matmul(x.clone().transpose()),
-        };
-        let polynomial = gram.clone().mul_scalar(B) + gram.clone().matmul(gram).mul_scalar(C);
-        let product = match rows > columns {
-            true => x.clone().matmul(polynomial),
-            false => polynomial.matmul(x.clone()),
-        };
-        x = x.mul_scalar(A) + product;
-    }
-    x
 }
 
 /// What is kept of a tensor's gradients.

@@ -5,6 +5,7 @@ mod batch_norm;
 mod conv_block;
 mod dense;
 mod loss_and_adam;
+mod orthogonal;
 
 use std::sync::Mutex;
 

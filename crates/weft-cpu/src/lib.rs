@@ -14,6 +14,7 @@ pub mod dropout_mask;
 pub mod elementwise;
 pub mod gather_batch;
 pub mod memory;
+pub mod orthogonal;
 mod product;
 pub mod random;
 pub mod simd;

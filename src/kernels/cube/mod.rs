@@ -7,6 +7,8 @@ mod conv_block;
 mod cross_entropy;
 mod dense;
 mod machine;
+mod orthogonal;
+mod product;
 mod template;
 
 use std::fmt::Debug;
@@ -49,6 +51,11 @@ pub(super) fn does_block(spec: &Spec) -> bool {
 /// Whether the shaders can do a fully connected layer.
 pub(super) fn does_layer(spec: &super::dense::Spec) -> bool {
     dense::fits(spec)
+}
+
+/// Whether the shaders can bring a matrix near to an orthogonal one.
+pub(super) fn does_orthogonal(spec: &super::orthogonal::Spec) -> bool {
+    orthogonal::fits(spec)
 }
 
 /// Whether the shaders can do a batch norm.
@@ -245,6 +252,10 @@ impl Kernels for CubeBackend {
         spec: AverageSpec,
     ) -> FloatTensor<Self> {
         average::average(average, value, &spec)
+    }
+
+    fn orthogonal(matrix: FloatTensor<Self>, spec: super::orthogonal::Spec) -> FloatTensor<Self> {
+        orthogonal::orthogonal(matrix, &spec)
     }
 }
 

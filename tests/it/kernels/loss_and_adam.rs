@@ -225,7 +225,14 @@ fn an_average_is_the_twin_on_every_device_in_place_or_not() {
                     }
                     got = average(got, on(value), AverageSpec { rate: 0.3 });
                 }
-                assert_close("average", &values(got), &want, 1e-6);
+                // Rounded as numbers up to 1 are, also where old and new nearly cancel.
+                for (at, (got, want)) in values(got).iter().zip(&want).enumerate() {
+                    let difference = (got - want).abs();
+                    assert!(
+                        difference < 3e-7,
+                        "{device:?}, {shape:?}[{at}]: {got} instead of {want}"
+                    );
+                }
                 // What somebody else has is not changed.
                 for (before, tensor) in kept {
                     assert_eq!(before, values(tensor));
