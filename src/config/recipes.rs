@@ -24,7 +24,16 @@ macro_rules! recipes {
 }
 
 /// All of them, in the order in which they are listed.
-pub const RECIPES: &[Recipe] = recipes!["mlp", "tiny", "fast-5", "to-0.9125"];
+pub const RECIPES: &[Recipe] = recipes![
+    "mlp",
+    "tiny",
+    "fast-5",
+    "fast-20",
+    "fast-50",
+    "small",
+    "large",
+    "to-0.9125",
+];
 
 impl Recipe {
     /// What its file says first: the comment up to its first empty line, in one line and without the name.
