@@ -85,12 +85,21 @@ fn a_recipe_s_head_has_the_accuracies_of_the_table() {
     let document = fs::read_to_string(repository().join("docs/recipes.md")).unwrap();
     for recipe in RECIPES {
         let row = format!("| `{}` | ", recipe.name);
-        let row = document.lines().find(|line| line.starts_with(&row));
-        let cells: Vec<&str> = row
-            .unwrap_or_else(|| panic!("{}", recipe.name))
-            .split(" | ")
-            .collect();
         let about = recipe.about();
+        let Some(row) = document.lines().find(|line| line.starts_with(&row)) else {
+            assert!(
+                about.contains("Not trained yet"),
+                "{}: {about}",
+                recipe.name
+            );
+            continue;
+        };
+        let cells: Vec<&str> = row.split(" | ").collect();
+        assert!(
+            !about.contains("Not trained yet"),
+            "{}: {about}",
+            recipe.name
+        );
         for cell in &cells[3..5] {
             let mean = cell.split(' ').next().unwrap();
             assert!(mean == "the" || about.contains(mean), "{mean}: {about}");
