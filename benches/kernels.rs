@@ -102,6 +102,7 @@ fn blocks(batch: usize) -> Vec<(&'static str, Spec)> {
         padding: 0,
         stride: 1,
         pool: 2,
+        bias: true,
         activation: Activation::Relu,
         dropout: None,
         channels_first: false,

@@ -4,8 +4,8 @@
 // An invocation computes four filters (a quad) of a tile of TILE_Y x TILE_X pool windows: SIDE_Y x SIDE_X
 // positions of the convolution, in registers. QUADS neighbouring invocations have the same tile, so
 // that pixels are read once for all of them and the output is written in runs of filters. The weights
-// of CHUNK channels at a time lie in workgroup memory, [channel][tap][quad]. A PLAIN block is the
-// convolution and nothing else.
+// of CHUNK channels at a time lie in workgroup memory, [channel][tap][quad]. Where the gradient's way back
+// is known without it, there is no route (ROUTED is 0).
 
 @if VECTOR
 alias Pixel = vec4<f32>; // four channels
@@ -19,16 +19,18 @@ alias Pixel = f32;
 @else
 @group(0) @binding(2) var<storage, read_write> output: array<f32>;       // Spec::output_shape()
 @end
-@if PLAIN == 0
+@if BIAS
 @group(0) @binding(3) var<storage, read_write> bias: array<f32>;         // [filter]
+@end
+@if ROUTED
 @if WIDE
-@group(0) @binding(4) var<storage, read_write> route: array<vec4<i32>>;  // as the output: place in the window or NO_ROUTE
+@group(0) @binding(${3 + BIAS}) var<storage, read_write> route: array<vec4<i32>>;  // as the output: place in the window or NO_ROUTE
 @else
-@group(0) @binding(4) var<storage, read_write> route: array<i32>;        // as the output: place in the window or NO_ROUTE
+@group(0) @binding(${3 + BIAS}) var<storage, read_write> route: array<i32>;        // as the output: place in the window or NO_ROUTE
 @end
 @end
 @if DROPOUT
-@group(0) @binding(5) var<storage, read> info: array<u32>;               // the dropout's key
+@group(0) @binding(${4 + BIAS}) var<storage, read> info: array<u32>;               // the dropout's key
 @end
 
 var<workgroup> taps: array<vec4<f32>, ${CHUNK * AREA * STRIDE}>;
@@ -38,7 +40,7 @@ fn finish(largest: vec4<f32>, winner: vec4<i32>, image: u32, window: u32, quad: 
     let filters = vec4<u32>(quad * 4u, quad * 4u + 1u, quad * 4u + 2u, quad * 4u + 3u);
     var value = largest;
     var place = winner;
-@if PLAIN == 0
+@if BIAS
     let last = vec4<u32>(FILTERS - 1u);
     let read = min(filters, last);
     value += vec4<f32>(bias[read.x], bias[read.y], bias[read.z], bias[read.w]);
@@ -65,7 +67,7 @@ fn finish(largest: vec4<f32>, winner: vec4<i32>, image: u32, window: u32, quad: 
     if quad < FILTERS / 4u {
         let at = (image * WINDOWS + window) * (FILTERS / 4u) + quad;
         output[at] = value;
-@if PLAIN == 0
+@if ROUTED
         route[at] = place;
 @end
     }
@@ -74,7 +76,7 @@ fn finish(largest: vec4<f32>, winner: vec4<i32>, image: u32, window: u32, quad: 
     if filters[$f] < FILTERS {
         let at$f = element(image, window, filters[$f]);
         output[at$f] = value[$f];
-@if PLAIN == 0
+@if ROUTED
         route[at$f] = place[$f];
 @end
     }

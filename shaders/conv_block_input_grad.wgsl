@@ -11,9 +11,11 @@
 // STRIDE between channels, one for each bank.
 
 @group(0) @binding(0) var<storage, read_write> weight: array<f32>;      // [filter, channel, kernel, kernel]
-@group(0) @binding(1) var<storage, read_write> route: array<i32>;       // Spec::output_shape()
-@group(0) @binding(2) var<storage, read_write> grad: array<f32>;        // the same: of the output
-@group(0) @binding(3) var<storage, read_write> images_grad: array<f32>; // [batch, height, width, channel]
+@group(0) @binding(1) var<storage, read_write> grad: array<f32>;        // Spec::output_shape()
+@group(0) @binding(2) var<storage, read_write> images_grad: array<f32>; // [batch, height, width, channel]
+@if ROUTED
+@group(0) @binding(3) var<storage, read_write> route: array<i32>;       // as the gradient
+@end
 @if ACTIVATION >= 2
 @group(0) @binding(4) var<storage, read_write> output: array<f32>;      // Spec::output_shape()
 @end
@@ -88,11 +90,15 @@ fn main(
 @unroll ex SPAN_X
                 let at$ey_$ex = start$ey_$ex + (first + f) * NEXT_FILTER;
                 let g$ey_$ex = select(0.0, gradient(at$ey_$ex), inside$ey_$ex);
+@if ROUTED
                 let place$ey_$ex = route[at$ey_$ex];
 @unroll ry POOL
 @unroll rx POOL
                 let v${ey * POOL + ry}_${ex * POOL + rx} = select(0.0, g$ey_$ex, place$ey_$ex == ${ry * POOL + rx});
 @end
+@end
+@else
+                let v$ey_$ex = g$ey_$ex;
 @end
 @end
 @end
@@ -117,7 +123,11 @@ fn main(
             if inside$ey_$ex {
                 for (var f = 0u; f < count; f++) {
                     let at = start$ey_$ex + (first + f) * NEXT_FILTER;
+@if ROUTED
                     let place = route[at];
+@else
+                    let place = 0;
+@end
                     let tap = (f * LANES + lane) * STRIDE;
                     switch place {
 @unroll ry POOL

@@ -3,9 +3,11 @@
 // activation, and zero where none passes. CPU twin: crates/weft-cpu/src/conv_block/everywhere.rs. One
 // invocation for an element.
 
-@group(0) @binding(0) var<storage, read_write> route: array<i32>;    // Spec::output_shape()
-@group(0) @binding(1) var<storage, read_write> grad: array<f32>;     // the same: of the output
-@group(0) @binding(2) var<storage, read_write> unrouted: array<f32>; // [batch, height, width, filter]
+@group(0) @binding(0) var<storage, read_write> grad: array<f32>;     // Spec::output_shape()
+@group(0) @binding(1) var<storage, read_write> unrouted: array<f32>; // [batch, height, width, filter]
+@if ROUTED
+@group(0) @binding(2) var<storage, read_write> route: array<i32>;    // as the gradient
+@end
 @if ACTIVATION >= 2
 @group(0) @binding(3) var<storage, read_write> output: array<f32>;   // Spec::output_shape()
 @end
@@ -25,5 +27,8 @@ fn main(
 @if ACTIVATION >= 2
     g *= derivative(output[at] / bitcast<f32>(SCALE_BITS));
 @end
-    unrouted[to] = select(g, 0.0, route[at] == i32(NO_ROUTE));
+@if ROUTED
+    g = select(g, 0.0, route[at] == i32(NO_ROUTE));
+@end
+    unrouted[to] = g;
 }

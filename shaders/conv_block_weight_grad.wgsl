@@ -15,9 +15,11 @@ alias Value = vec4<f32>;
 alias Place = i32;
 alias Value = f32;
 @end
-@group(0) @binding(1) var<storage, read_write> route: array<Place>;  // Spec::output_shape()
-@group(0) @binding(2) var<storage, read_write> grad: array<Value>;   // the same: of the output
-@group(0) @binding(3) var<storage, read_write> parts: array<f32>;    // [slice][filter of an invocation][tap, then bias][lane]
+@group(0) @binding(1) var<storage, read_write> grad: array<Value>;   // Spec::output_shape()
+@group(0) @binding(2) var<storage, read_write> parts: array<f32>;    // [slice][filter of an invocation][tap, then bias][lane]
+@if ROUTED
+@group(0) @binding(3) var<storage, read_write> route: array<Place>;  // as the gradient
+@end
 @if ACTIVATION >= 2
 @group(0) @binding(4) var<storage, read_write> output: array<Value>; // Spec::output_shape()
 @end
@@ -71,7 +73,9 @@ fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: 
 @if WIDE
 @unroll q EACH / 4
         let from$q = (at * FILTERS + min(first_filter + ${4 * q}u, FILTERS - 4u)) / 4u;
+@if ROUTED
         let places$q = route[from$q];
+@end
         let values$q = grad[from$q];
 @if ACTIVATION >= 2
         let outputs$q = output[from$q];
@@ -79,12 +83,16 @@ fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: 
 @end
 @end
 @unroll f EACH
-@if WIDE
+@if WIDE && ROUTED
         let place$f = places${f / 4}[${f % 4}];
+@end
+@if WIDE
         var g$f = values${f / 4}[${f % 4}];
 @else
         let from$f = element(image, window, min(first_filter + ${f}u, FILTERS - 1u));
+@if ROUTED
         let place$f = route[from$f];
+@end
         var g$f = grad[from$f];
 @end
         g$f *= bitcast<f32>(SCALE_BITS);
@@ -94,10 +102,18 @@ fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: 
 @if ACTIVATION >= 2 && WIDE == 0
         g$f *= derivative(output[from$f] / bitcast<f32>(SCALE_BITS));
 @end
+@if ROUTED
         sum${f * (TAPS + 1) + TAPS} += select(0.0, g$f, place$f != i32(NO_ROUTE));
+@else
+        sum${f * (TAPS + 1) + TAPS} += g$f;
+@end
 @unroll ry POOL
 @unroll rx POOL
+@if ROUTED
         let v$f_$ry_$rx = select(0.0, g$f, place$f == ${ry * POOL + rx});
+@else
+        let v$f_$ry_$rx = g$f;
+@end
 @unroll ky ROWS
 @unroll kx KERNEL
         sum${f * (TAPS + 1) + ky * KERNEL + kx} += v$f_$ry_$rx * p${ry * CONV_STRIDE + ky}_${rx * CONV_STRIDE + kx};

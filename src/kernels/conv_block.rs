@@ -18,7 +18,7 @@ use super::{DropoutSpec, Kernels, cube, f32_output, is_cpu};
 /// The block's output, as [`Spec::output_shape`] has it.
 ///
 /// * `images`: `[batch, height, width, channel]`
-/// * `weight`: `[filter, channel, kernel, kernel]`; `bias`: `[filter]`
+/// * `weight`: `[filter, channel, kernel, kernel]`; `bias`: `[filter]`, or not read where the spec has none
 pub fn conv_block(images: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, spec: Spec) -> Tensor<4> {
     let (output, _route) = <Dispatch as Kernels>::conv_block(
         images.into_dispatch(),
@@ -62,7 +62,11 @@ pub(super) fn output(
     spec: &Spec,
 ) -> (TensorSpec, TensorSpec) {
     let shape = spec.output_shape().to_vec();
-    let route = TensorSpec::new(shape.clone().into(), DType::I32);
+    let route = match spec.has_route() {
+        true => shape.clone(),
+        false => vec![0],
+    };
+    let route = TensorSpec::new(route.into(), DType::I32);
     (f32_output(shape), route)
 }
 

@@ -115,6 +115,7 @@ pub(super) fn conv_spec(conv: &Conv2d, x: &Features, pool: usize) -> conv_block:
         },
         stride: conv.stride[0],
         pool,
+        bias: conv.bias.is_some(),
         activation: conv_block::Activation::Identity,
         dropout: None,
         channels_first: false,
@@ -130,7 +131,8 @@ pub(super) fn convolution(conv: &Conv2d, x: Features, pool: usize) -> Features {
     }
     let bias = match &conv.bias {
         Some(bias) => bias.val(),
-        None => Tensor::zeros([spec.out_channels], &x.device()),
+        // Not read.
+        None => Tensor::empty([0], &x.device()),
     };
     let output = conv_block::conv_block(x.channels_last(), conv.weight.val(), bias, spec);
     Features::ChannelsLast(output)

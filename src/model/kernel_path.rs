@@ -86,6 +86,7 @@ fn burns_layers(model: &ModelConfig, input: InputShape, batch: usize, on_cpu: bo
                     padding: Padding::zeros(block.padding, block.kernel),
                     stride: 1,
                     pool: block.pool,
+                    bias: !block.batch_norm,
                     activation: block
                         .activation
                         .in_block()
@@ -138,6 +139,7 @@ fn resnet(config: &ResnetConfig, input: InputShape, batch: usize, on_cpu: bool) 
             padding: Padding::Same.zeros(kernel),
             stride,
             pool: 1,
+            bias: false,
             activation: conv_block::Activation::Identity,
             dropout: None,
             channels_first: false,

@@ -25,6 +25,7 @@ fn spec() -> Spec {
         padding: 0,
         stride: 1,
         pool: 2,
+        bias: true,
         activation: Activation::Relu,
         dropout: None,
         channels_first: false,
@@ -68,7 +69,8 @@ impl Case {
     fn new(spec: &Spec, images: Vec<f32>) -> Self {
         let fan_in = (spec.weight_len() / spec.out_channels) as f32;
         let weight = numbers(2, spec.weight_len(), (3.0 / fan_in).sqrt());
-        let bias = numbers(3, spec.out_channels, 0.3);
+        let scale = if spec.bias { 0.3 } else { 0.0 };
+        let bias = numbers(3, spec.out_channels, scale);
         let n = spec.batch * spec.output_len();
         let (mut output, mut route) = (vec![0f32; n], vec![0u8; n]);
         let best = Instructions::best();
@@ -82,6 +84,12 @@ impl Case {
             output,
             route,
         }
+    }
+
+    /// Nothing where it must not be read.
+    fn bias_tensor(&self, spec: &Spec, device: &Device) -> Tensor<1> {
+        let n = if spec.bias { spec.out_channels } else { 0 };
+        tensor(&self.bias[..n], [n], device)
     }
 
     /// The convolution with bias at a place of a window, in f64.
@@ -160,19 +168,24 @@ fn check(spec: Spec, device: &Device) {
     let case = Case::of(&spec);
     let images = tensor(&case.images, images_shape(&spec), device).into_dispatch();
     let weight = tensor(&case.weight, weight_shape(&spec), device).into_dispatch();
-    let bias = tensor(&case.bias, [spec.out_channels], device).into_dispatch();
+    let bias = case.bias_tensor(&spec, device).into_dispatch();
     let (output, route) =
         <Dispatch as Kernels>::conv_block(images.clone(), weight.clone(), bias, spec);
     let output = Tensor::<4>::from_dispatch(output);
-    let route = Tensor::<4, Int>::from_dispatch(route);
     assert_eq!(output.dims(), spec.output_shape());
-    assert_eq!(route.dims(), spec.output_shape());
     assert_close("output", &spec, &values(output), &case.output, 1e-5);
-    check_route(
-        &spec,
-        &case,
-        &route.into_data().iter::<i32>().collect::<Vec<_>>(),
-    );
+    match spec.has_route() {
+        true => {
+            let route = Tensor::<4, Int>::from_dispatch(route);
+            assert_eq!(route.dims(), spec.output_shape());
+            check_route(
+                &spec,
+                &case,
+                &route.into_data().iter::<i32>().collect::<Vec<_>>(),
+            );
+        }
+        false => assert_eq!(Tensor::<1, Int>::from_dispatch(route).dims(), [0]),
+    }
 
     let _one_at_a_time = ASSUMED.lock().unwrap_or_else(PoisonError::into_inner);
     for machine in [Machine::Software, Machine::Gpu] {
@@ -187,10 +200,13 @@ fn check_gradients(spec: &Spec, case: &Case, device: &Device) {
     let weight = tensor(&case.weight, weight_shape(spec), device).into_dispatch();
     let shape = spec.output_shape();
     let route: Vec<i32> = case.route.iter().map(|&place| i32::from(place)).collect();
-    let route = Tensor::<4, Int>::from_data(TensorData::new(route, shape), (device, DType::I32));
+    let place = (device, DType::I32);
+    let route = match spec.has_route() {
+        true => Tensor::<4, Int>::from_data(TensorData::new(route, shape), place).into_dispatch(),
+        false => Tensor::<1, Int>::empty([0], place).into_dispatch(),
+    };
     let output = tensor(&case.output, shape, device).into_dispatch();
     let grad = tensor(&case.grad, shape, device).into_dispatch();
-    let route = route.into_dispatch();
     let best = Instructions::best();
     let (weight_want, bias_want) = twin::weight_grad(
         best,
@@ -297,8 +313,10 @@ fn any_shape() {
             kernel,
             padding: pick(6, kernel as u32),
             pool: 1 + pick(7, 3),
+            bias: pick(12, 3) > 0,
             channels_first: pick(8, 2) == 0,
             stride: 1 + pick(9, 2),
+            activation: [Activation::Relu, Activation::Identity][pick(10, 2)],
             ..spec()
         };
         if spec.is_valid() {
@@ -323,6 +341,8 @@ fn strides() {
         (4, 1, 3, 1, 12, false),
     ] {
         let dropout = if pool == 2 { dropout() } else { None };
+        // As residual networks have it.
+        let plain = pool == 1 && kernel <= 3;
         check(
             Spec {
                 batch: 3,
@@ -336,6 +356,12 @@ fn strides() {
                 pool,
                 dropout,
                 channels_first,
+                bias: !plain,
+                activation: if plain {
+                    Activation::Identity
+                } else {
+                    Activation::Relu
+                },
                 ..spec()
             },
             &device,

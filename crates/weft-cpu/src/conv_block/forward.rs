@@ -9,7 +9,7 @@ use crate::threads::{Parts, for_each, part_of};
 const IMAGES: usize = 4;
 
 /// * `images`: `[batch, height, width, channel]`
-/// * `weight`: `[filter, channel, kernel, kernel]`; `bias`: `[filter]`
+/// * `weight`: `[filter, channel, kernel, kernel]`; `bias`: `[filter]`, or not read where the spec has none
 /// * `output`, `route`: as [`Spec::output_shape`]; the route is the winning position in the window, row
 ///   by row, or [`NO_ROUTE`]. Where [`Spec::has_route`] says that there is none, it may be empty
 pub fn forward(
@@ -22,6 +22,14 @@ pub fn forward(
     route: &mut [u8],
 ) {
     let block = 2 * instructions.lanes();
+    let zeros;
+    let bias = match spec.bias {
+        true => bias,
+        false => {
+            zeros = vec![0f32; spec.out_channels];
+            &zeros
+        }
+    };
     let weight = by_tap(spec, weight, block);
     let outputs = Parts::new(output, IMAGES * spec.output_len());
     let plain = !spec.has_route() && !spec.channels_first;

@@ -28,6 +28,8 @@ pub struct Spec {
     pub stride: usize,
     /// Side and stride of the max pool; 1 is none. At most 15.
     pub pool: usize,
+    /// Whether there is a bias: without one it is taken as zero.
+    pub bias: bool,
     /// The nonlinearity.
     pub activation: Activation,
     /// Dropout, in training.
@@ -82,8 +84,8 @@ impl Spec {
         self.windows() * self.out_channels
     }
 
-    /// Whether the gradient's way back has to be known: else it goes to each position as it is, and the
-    /// route may be left out.
+    /// Whether the gradient's way back has to be known: else it goes to each position as it is, and there
+    /// is no route.
     pub fn has_route(&self) -> bool {
         let as_it_is = self.pool == 1 && self.activation == Activation::Identity;
         !as_it_is || self.dropout.is_some()

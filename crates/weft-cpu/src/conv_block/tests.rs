@@ -24,7 +24,10 @@ impl Case {
         Self {
             images: numbers(1, spec.batch * spec.image_len()),
             weight: numbers(2, spec.weight_len()),
-            bias: numbers(3, spec.out_channels),
+            bias: match spec.bias {
+                true => numbers(3, spec.out_channels),
+                false => vec![0.0; spec.out_channels],
+            },
             grad: numbers(4, spec.batch * spec.output_len()),
         }
     }
@@ -52,7 +55,8 @@ fn fast(instructions: Instructions, spec: &Spec, case: &Case) -> Passes {
         spec,
         images,
         weight,
-        bias,
+        // Nothing where it must not be read.
+        if spec.bias { bias } else { &[] },
         &mut output,
         &mut route,
     );
@@ -224,6 +228,7 @@ fn spec() -> Spec {
         padding: 0,
         stride: 1,
         pool: 2,
+        bias: true,
         activation: Activation::Relu,
         dropout: None,
         channels_first: false,
@@ -267,6 +272,7 @@ fn any_shape() {
             padding: pick(6, kernel as u32),
             stride: 1 + pick(9, 3),
             pool: [1, 1, 2, 3][pick(7, 4)],
+            bias: pick(12, 3) > 0,
             activation: [Activation::Relu, Activation::Identity][pick(10, 2)],
             channels_first: pick(8, 2) == 0,
             ..spec()

@@ -22,6 +22,7 @@ pub(super) fn backward(spec: &Spec) -> Spec {
         in_channels: spec.out_channels,
         out_channels: spec.in_channels,
         padding: spec.kernel - 1 - spec.padding,
+        bias: false,
         activation: Activation::Identity,
         dropout: None,
         channels_first: false,
@@ -36,19 +37,18 @@ pub(super) fn images_grad([weight, output, grad]: [Float; 3], route: &Int, spec:
     let program = Block::new(Part::Turn, spec, Machine::Gpu);
     launch(program, groups(&turned), &[&weight, &turned], &[]);
 
-    let passes = spec.activation == Activation::Identity && spec.dropout.is_none();
-    let grad = match passes && !spec.channels_first {
+    let grad = match !spec.has_route() && !spec.channels_first {
         true => grad,
         false => {
             let unrouted = empty(&grad, images_shape(&backward), DType::F32);
-            let tensors = [route, &grad, &unrouted, &output];
+            let tensors = [&grad, &unrouted, route, &output];
             let program = Block::new(Part::Unrouted, spec, Machine::Gpu);
             launch(program, groups(&unrouted), used(&tensors, spec), &[]);
             unrouted
         }
     };
     let images = empty(&weight, images_shape(spec), DType::F32);
-    let program = Block::new(Part::Convolution, &backward, Machine::Gpu);
+    let program = Block::new(Part::Forward, &backward, Machine::Gpu);
     let groups = Forward::of(&backward).groups(&backward);
     launch(program, groups, &[&grad, &turned, &images], &[]);
     images

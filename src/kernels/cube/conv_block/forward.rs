@@ -65,8 +65,7 @@ impl Forward {
         chunks * (1 + staged.div_ceil(self.group())) + spec.in_channels
     }
 
-    /// * `plain`: the convolution alone
-    pub(super) fn numbers(&self, spec: &Spec, plain: bool) -> Numbers {
+    pub(super) fn numbers(&self, spec: &Spec) -> Numbers {
         let mut numbers = numbers(spec);
         let side = self.tile.map(|windows| windows * spec.pool);
         let ragged = spec.out_height() % self.tile[0] + spec.out_width() % self.tile[1] > 0;
@@ -90,7 +89,6 @@ impl Forward {
             ("CLAMPED", usize::from(spec.padding > 0 || ragged)),
             ("WIDE", usize::from(wide)),
             ("DROPOUT", usize::from(spec.dropout.is_some())),
-            ("PLAIN", usize::from(plain)),
         ]);
         if let Some(dropout) = spec.dropout {
             numbers.set("DROPOUT_LAYER", dropout.layer);
@@ -124,11 +122,16 @@ pub(in super::super) fn forward(
 ) -> (Float, Int) {
     let [images, weight, bias] = [images, weight, bias].map(into_contiguous);
     let output = empty(&images, spec.output_shape(), DType::F32);
-    let route = empty(&images, spec.output_shape(), DType::I32);
+    let route = match spec.has_route() {
+        true => empty(&images, spec.output_shape(), DType::I32),
+        false => empty(&images, [0], DType::I32),
+    };
     let division = Forward::of(spec);
     let groups = division.groups(spec);
     let key: Vec<u32> = spec.dropout.iter().map(|dropout| dropout.key).collect();
-    let tensors = [&images, &weight, &output, &bias, &route];
+    let mut tensors = vec![&images, &weight, &output];
+    tensors.extend(spec.bias.then_some(&bias));
+    tensors.extend(spec.has_route().then_some(&route));
     launch(
         Block::new(Part::Forward, spec, Machine::Gpu),
         groups,

@@ -150,7 +150,7 @@ pub(in super::super) fn input_grad(
     let division = InputGrad::of(spec, machine);
     let blocks = spec.batch * division.across[0] * division.across[1];
     let groups = [blocks.div_ceil(division.group_blocks), division.blocks];
-    let tensors = [&weight, &route, &grad, &images, &output];
+    let tensors = [&weight, &grad, &images, &route, &output];
     let program = Block::new(Part::InputGrad, spec, machine);
     launch(program, groups, used(&tensors, spec), &[]);
     images

@@ -75,7 +75,6 @@ enum Part {
     /// Of [`everywhere`].
     Turn,
     Unrouted,
-    Convolution,
 }
 
 impl Block {
@@ -100,8 +99,8 @@ impl Program for Block {
         );
         let random = include_str!("../../../../shaders/random.wgsl");
         let (numbers, shader) = match self.part {
-            Part::Forward | Part::Convolution => (
-                Forward::of(spec).numbers(spec, self.part == Part::Convolution),
+            Part::Forward => (
+                Forward::of(spec).numbers(spec),
                 include_str!("../../../../shaders/conv_block.wgsl"),
             ),
             Part::WeightGrad => (
@@ -157,6 +156,8 @@ fn numbers(spec: &Spec) -> Numbers {
         ("OUT_WIDTH", spec.out_width()),
         ("WINDOWS", spec.windows()),
         ("CHANNELS_FIRST", usize::from(spec.channels_first)),
+        ("BIAS", usize::from(spec.bias)),
+        ("ROUTED", usize::from(spec.has_route())),
     ]);
     numbers.set("ACTIVATION", activation(spec.activation));
     let scale = spec.dropout.map_or(1f32.to_bits(), |d| d.scale_bits);
@@ -175,10 +176,13 @@ fn area(spec: &Spec) -> usize {
     spec.kernel * spec.kernel
 }
 
-/// The tensors without the last one, the output, where no derivative needs it.
+/// The tensors without the last one, the output, where no derivative needs it, and without the one before,
+/// the route, where there is none.
 fn used<'a>(tensors: &'a [&'a CubeTensor], spec: &Spec) -> &'a [&'a CubeTensor] {
-    match spec.activation {
-        Activation::Identity | Activation::Relu => &tensors[..tensors.len() - 1],
-        Activation::Tanh | Activation::Selu => tensors,
-    }
+    let unused = match spec.activation {
+        Activation::Identity if !spec.has_route() => 2,
+        Activation::Identity | Activation::Relu => 1,
+        Activation::Tanh | Activation::Selu => 0,
+    };
+    &tensors[..tensors.len() - unused]
 }

@@ -112,7 +112,7 @@ pub(in super::super) fn weight_grad(
     let sums = division.all_lanes * division.sums(spec);
     let parts = empty(&images, [division.slices * sums], DType::F32);
     let groups = [division.all_lanes.div_ceil(division.lanes), division.slices];
-    let tensors = [&images, &route, &grad, &parts, &output];
+    let tensors = [&images, &grad, &parts, &route, &output];
     let program = Block::new(Part::WeightGrad, spec, machine);
     launch(program, groups, used(&tensors, spec), &[]);
 
