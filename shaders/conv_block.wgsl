@@ -4,8 +4,8 @@
 // An invocation computes four filters (a quad) of a tile of TILE_Y x TILE_X pool windows: SIDE_Y x SIDE_X
 // positions of the convolution, in registers. QUADS neighbouring invocations have the same tile, so
 // that pixels are read once for all of them and the output is written in runs of filters. The weights
-// of CHUNK channels at a time lie in workgroup memory, [channel][tap][quad]. Where the gradient's way back
-// is known without it, there is no route (ROUTED is 0).
+// of CHUNK channels at a time lie in workgroup memory, [channel][tap][quad]. Without a bias BIAS is 0;
+// where the gradient's way back is known without it, there is no route, and ROUTED is 0.
 
 @if VECTOR
 alias Pixel = vec4<f32>; // four channels

@@ -37,7 +37,7 @@ fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: 
     let first_filter = within / (CHANNELS * ROW_GROUPS) * EACH;
     let slice = id.z;
 
-@unroll n EACH * (TAPS + 1)
+@unroll n EACH * (TAPS + BIAS)
     var sum$n = 0.0;
 @end
     let start = (slice * SUBS + sub) * LENGTH;
@@ -102,10 +102,11 @@ fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: 
 @if ACTIVATION >= 2 && WIDE == 0
         g$f *= derivative(output[from$f] / bitcast<f32>(SCALE_BITS));
 @end
-@if ROUTED
-        sum${f * (TAPS + 1) + TAPS} += select(0.0, g$f, place$f != i32(NO_ROUTE));
-@else
-        sum${f * (TAPS + 1) + TAPS} += g$f;
+@if BIAS && ROUTED
+        sum${f * (TAPS + BIAS) + TAPS} += select(0.0, g$f, place$f != i32(NO_ROUTE));
+@end
+@if BIAS > ROUTED
+        sum${f * (TAPS + BIAS) + TAPS} += g$f;
 @end
 @unroll ry POOL
 @unroll rx POOL
@@ -116,7 +117,7 @@ fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: 
 @end
 @unroll ky ROWS
 @unroll kx KERNEL
-        sum${f * (TAPS + 1) + ky * KERNEL + kx} += v$f_$ry_$rx * p${ry * CONV_STRIDE + ky}_${rx * CONV_STRIDE + kx};
+        sum${f * (TAPS + BIAS) + ky * KERNEL + kx} += v$f_$ry_$rx * p${ry * CONV_STRIDE + ky}_${rx * CONV_STRIDE + kx};
 @end
 @end
 @end
@@ -129,7 +130,7 @@ fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: 
     for (var half = SUBS / 2u; half > 0u; half /= 2u) {
         if sub >= half && sub < 2u * half {
 @unroll t PIECE
-@if piece * PIECE + t < EACH * (TAPS + 1)
+@if piece * PIECE + t < EACH * (TAPS + BIAS)
             sums[(${t}u * (SUBS / 2u) + sub - half) * LANES + local % LANES] = sum${piece * PIECE + t};
 @end
 @end
@@ -137,7 +138,7 @@ fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: 
         workgroupBarrier();
         if sub < half {
 @unroll t PIECE
-@if piece * PIECE + t < EACH * (TAPS + 1)
+@if piece * PIECE + t < EACH * (TAPS + BIAS)
             sum${piece * PIECE + t} += sums[(${t}u * (SUBS / 2u) + sub) * LANES + local % LANES];
 @end
 @end
@@ -146,8 +147,8 @@ fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: 
     }
 @end
     if sub == 0u && lane < ALL_LANES {
-@unroll n EACH * (TAPS + 1)
-        parts[(slice * ${EACH * (TAPS + 1)}u + ${n}u) * ALL_LANES + lane] = sum$n;
+@unroll n EACH * (TAPS + BIAS)
+        parts[(slice * ${EACH * (TAPS + BIAS)}u + ${n}u) * ALL_LANES + lane] = sum$n;
 @end
     }
 }

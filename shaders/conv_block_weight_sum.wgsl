@@ -3,7 +3,9 @@
 
 @group(0) @binding(0) var<storage, read_write> parts: array<f32>;       // as that shader has it
 @group(0) @binding(1) var<storage, read_write> weight_grad: array<f32>; // [filter, channel, kernel, kernel]
+@if BIAS
 @group(0) @binding(2) var<storage, read_write> bias_grad: array<f32>;   // [filter]
+@end
 
 var<workgroup> sums: array<f32, 256>;
 
@@ -11,7 +13,7 @@ var<workgroup> sums: array<f32, 256>;
 fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: vec3<u32>) {
     let sub = local / 32u;
     let item = id.x * 32u + local % 32u;
-    let items = EACH * (TAPS + 1u) * ALL_LANES;
+    let items = EACH * (TAPS + BIAS) * ALL_LANES;
     var sum = 0.0;
     if item < items {
         for (var slice = sub; slice < SLICES; slice += 8u) {
@@ -31,20 +33,22 @@ fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: 
     }
     // [filter of an invocation][tap, then bias][group of filters][group of rows][channel]
     let number = item / ALL_LANES;
-    let tap = number % (TAPS + 1u);
+    let tap = number % (TAPS + BIAS);
     let lane = item % ALL_LANES;
     let channel = lane % CHANNELS;
     let first_row = lane / CHANNELS % ROW_GROUPS * ROWS;
-    let filter_index = lane / (CHANNELS * ROW_GROUPS) * EACH + number / (TAPS + 1u);
+    let filter_index = lane / (CHANNELS * ROW_GROUPS) * EACH + number / (TAPS + BIAS);
     if filter_index >= FILTERS {
         return;
     }
+@if BIAS
     if tap == TAPS {
         if channel == 0u && first_row == 0u {
             bias_grad[filter_index] = sums[local];
         }
         return;
     }
+@end
     let row = first_row + tap / KERNEL;
     if row < KERNEL {
         let to = ((filter_index * CHANNELS + channel) * KERNEL + row) * KERNEL + tap % KERNEL;

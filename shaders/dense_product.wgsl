@@ -1,5 +1,5 @@
 // The product of two matrices, [ROWS, INNER] * [INNER, COLUMNS], for the shaders of fully connected
-// layers. A shader defines where the operands are from (`fetch_left`, `left_value` and their twins),
+// layers and of Muon. A shader defines where the operands are from (`fetch_left`, `left_value` and their twins),
 // `result`, and `finish`, which gets four columns of a row.
 //
 // A workgroup has a tile of TILE_ROWS x TILE_COLUMNS, an invocation THREAD_ROWS x THREAD_COLUMNS of it

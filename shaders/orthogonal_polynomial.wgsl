@@ -27,7 +27,11 @@ fn fetch_left(at: LeftAt) -> LeftFetched {
 }
 
 fn left_value(fetched: LeftFetched, at: LeftAt) -> vec4<f32> {
+@if FIRST
+    return scale[0] * (scale[0] * fetched);
+@else
     return fetched;
+@end
 }
 
 fn fetch_right(at: RightAt) -> RightFetched {
@@ -52,12 +56,13 @@ fn four_of_gram(row: u32, column: u32) -> vec4<f32> {
 }
 
 fn finish(row: u32, column: u32, sum: vec4<f32>) {
-    let once = four_of_gram(row, column);
 @if FIRST
-    let squared = scale[0] * scale[0];
-    let polynomial = bitcast<f32>(B_BITS) * (squared * once) + bitcast<f32>(C_BITS) * (squared * (squared * sum));
+    // Of a scaled matrix by one that is not: a product of two that are not might be too large for a number.
+    let once = scale[0] * (scale[0] * four_of_gram(row, column));
+    let twice = scale[0] * (scale[0] * sum);
 @else
-    let polynomial = bitcast<f32>(B_BITS) * once + bitcast<f32>(C_BITS) * sum;
+    let once = four_of_gram(row, column);
+    let twice = sum;
 @end
-    write(row, column, polynomial);
+    write(row, column, bitcast<f32>(B_BITS) * once + bitcast<f32>(C_BITS) * twice);
 }

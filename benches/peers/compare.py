@@ -83,7 +83,7 @@ def parse():
     add("--weft", type=Path, required=True, help="the binary")
     add("--device", choices=["cpu", "gpu"], default="cpu", help="of weft and, as CUDA, of the peers")
     add("--weft-device", help="another device for weft, as `weft bench --device` takes it")
-    add("--configs", type=Path, nargs="+", help="experiments as TOML [default: an MLP, a CNN, the seed's tuned CNN, a resnet]")
+    add("--configs", type=Path, nargs="+", help="experiments as TOML [default: four, see CASES]")
     add("--batch", type=int, nargs="+", help="batch sizes [default: 128; 32 too for the seed's; a config's own]")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="a key of the configs; may be repeated")
     add("--data", type=Path, help="folder of a data set [default: the embedded sample]")

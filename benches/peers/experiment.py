@@ -81,7 +81,7 @@ def dropout_at_0(model):
     """A copy."""
     model = copy.deepcopy(model)
     for table in [model, *model.get("blocks", [])]:
-        for key in ("dropout", "dense_dropout"):
+        for key in ("dropout", "dense_dropout", "block_dropout"):
             if key in table:
                 table[key] = 0.0
     return model

@@ -4,7 +4,7 @@
 
 All images lie on the device as f32, a batch is gathered there, Adam is the fused one, gradients are dropped and
 not zeroed, sums stay on the device. What depends on model and machine is tried out while warming up, and the
-fastest is kept: for a CNN whether channels come first or last, in mode "compiled" how torch.compile is used.
+fastest is kept: for convolutions whether channels come first or last, in mode "compiled" how torch.compile is used.
 """
 
 import collections
@@ -33,6 +33,9 @@ def main():
         torch.set_float32_matmul_precision("high" if args.tf32 and not args.check else "highest")
         torch.backends.cudnn.allow_tf32 = not args.check
     experiment = Experiment(args.folder, args.batch)
+    if experiment.model.get("block_dropout") or experiment.model["kind"] == "resnet" and experiment.model["dropout"]:
+        say({"unsupported": "a residual network with dropout is not written for PyTorch"})
+        return
     tried = {}
 
     def make_trainer():
@@ -51,7 +54,8 @@ def main():
 def ways_of(experiment, device, mode):
     """COMPILER:LAYOUT, all that are worth a try."""
     compilers = ["eager"] if mode == "eager" else COMPILERS[device]
-    layouts = ["channels_first"] if experiment.model["kind"] == "mlp" else ["channels_first", "channels_last"]
+    convolves = experiment.model["kind"] in ("cnn", "resnet")
+    layouts = ["channels_first", "channels_last"] if convolves else ["channels_first"]
     return [f"{compiler}:{layout}" for compiler in compilers for layout in layouts]
 
 
@@ -91,10 +95,8 @@ def build(experiment, torch):
 
 
 def residual_network(experiment, torch):
-    """Pre-activation basic blocks; dropout is not among what it knows."""
+    """Pre-activation basic blocks, without dropout."""
     nn, model = torch.nn, experiment.model
-    if model["dropout"] or model["block_dropout"]:
-        raise SystemExit("this peer's residual network has no dropout: set model.dropout and model.block_dropout to 0")
     activation = activations_of(torch)[model["activation"]]
 
     class Block(nn.Module):
@@ -258,7 +260,10 @@ class Muon:
             gram = x @ x.T
             polynomial = torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
             x = torch.addmm(x, polynomial, x, beta=3.4445)
-        return (x.T if is_tall else x).reshape(update.shape)
+        x = (x.T if is_tall else x).reshape(update.shape)
+        # In the parameter's layout, or the update of all parameters falls back to one call each.
+        is_last = update.dim() == 4 and update.is_contiguous(memory_format=torch.channels_last)
+        return x.contiguous(memory_format=torch.channels_last) if is_last else x
 
 
 def data_of(torch, images, labels):

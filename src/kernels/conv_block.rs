@@ -78,7 +78,8 @@ pub(super) fn weight_grad_output(
     spec: &Spec,
 ) -> (TensorSpec, TensorSpec) {
     let weight = weight_shape(spec).to_vec();
-    (f32_output(weight), f32_output(vec![spec.out_channels]))
+    let n_biases = if spec.bias { spec.out_channels } else { 0 };
+    (f32_output(weight), f32_output(vec![n_biases]))
 }
 
 pub(super) fn input_grad_output(

@@ -354,10 +354,11 @@ fn block_weight_grad<B: Host>(
         spec.kernel,
         spec.kernel,
     ];
-    (
-        B::float_tensor(weight, shape),
-        B::float_tensor(bias, [spec.out_channels]),
-    )
+    let bias = match spec.bias {
+        true => B::float_tensor(bias, [spec.out_channels]),
+        false => B::float_tensor(Vec::new(), [0]),
+    };
+    (B::float_tensor(weight, shape), bias)
 }
 
 fn block_input_grad<B: Host>(

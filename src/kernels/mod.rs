@@ -1,5 +1,5 @@
 //! Kernels of our own, behind one backend extension: each is a WGSL shader for the GPU with a CPU
-//! twin of the same name, and a test that compares the two on real input.
+//! twin of the same name, and a test that compares the two.
 //!
 //! The functions of this module are what the rest of weft calls; they work on every device, under
 //! fusion and under autodiff.
@@ -53,8 +53,8 @@ pub trait Kernels: Backend {
     #[fusion(meta = dropout_mask::output)]
     fn dropout_mask(like: FloatTensor<Self>, spec: DropoutSpec) -> FloatTensor<Self>;
 
-    /// See [`conv_block()`](conv_block::conv_block). Gives the output and the route, of one shape; the
-    /// route is a byte on a CPU and an i32 elsewhere.
+    /// See [`conv_block()`](conv_block::conv_block). Gives the output and the route, of one shape, or `[0]`
+    /// where there is no route; it is a byte on a CPU and an i32 elsewhere.
     #[fusion(meta = conv_block::output)]
     fn conv_block(
         images: FloatTensor<Self>,
@@ -63,7 +63,8 @@ pub trait Kernels: Backend {
         spec: conv_block::Spec,
     ) -> (FloatTensor<Self>, IntTensor<Self>);
 
-    /// The gradients of a block's weights, `[filter, channel, kernel, kernel]`, and bias, `[filter]`.
+    /// The gradients of a block's weights, `[filter, channel, kernel, kernel]`, and bias, `[filter]`, or `[0]`
+    /// where there is none.
     #[fusion(meta = conv_block::weight_grad_output)]
     fn conv_block_weight_grad(
         images: FloatTensor<Self>,

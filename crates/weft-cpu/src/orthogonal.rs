@@ -4,6 +4,9 @@
 //! ```text
 //! x = x / |x|,  then five times  x = A x + (B g + C g g) x  with  g = x x^T
 //! ```
+//!
+//! |x| is the Frobenius norm. Of a matrix that is taller than wide `g` is x^T x, and the polynomial is multiplied
+//! from the right, which comes to the same and is less.
 
 use crate::memory::written;
 use crate::product::{Finish, Matrix, Plain, Size, product};
@@ -42,13 +45,12 @@ impl Spec {
     }
 }
 
-/// `scale * (factor * before + numbers)`
+/// Makes of a product `scale * (factor * before + of_product * product)`.
 struct Sum<'a> {
     before: &'a [f32],
     columns: usize,
     factor: f32,
-    /// Of the product.
-    product: f32,
+    of_product: f32,
     scale: f32,
 }
 
@@ -57,7 +59,7 @@ impl Finish for Sum<'_> {
     fn finish(&self, row: usize, column: usize, numbers: &mut [f32]) {
         let before = &self.before[row * self.columns + column..][..numbers.len()];
         for (number, before) in numbers.iter_mut().zip(before) {
-            *number = (self.factor * before + self.product * *number) * self.scale;
+            *number = (self.factor * before + self.of_product * *number) * self.scale;
         }
     }
 }
@@ -66,7 +68,7 @@ impl Finish for Sum<'_> {
 pub fn orthogonal(instructions: Instructions, spec: &Spec, matrix: &[f32]) -> Vec<f32> {
     let Spec { rows, columns } = *spec;
     let small = spec.small();
-    let (mut x, mut scale) = (Vec::new(), 1.0);
+    let mut x = Vec::new();
     for iteration in 0..N_ITERATIONS {
         // Divided by the norm on the way: the first of these products has its square on the diagonal.
         let is_first = iteration == 0;
@@ -81,20 +83,27 @@ pub fn orthogonal(instructions: Instructions, spec: &Spec, matrix: &[f32]) -> Ve
             columns: small,
             inner: rows.max(columns),
         };
-        let gram = new(size, |gram| {
+        let mut gram = new(size, |gram| {
             product(instructions, size, left, right, &Plain, gram);
         });
+        let once = match is_first {
+            true => {
+                let squares: f32 = gram.iter().step_by(small + 1).sum();
+                1.0 / (squares.sqrt() + SMALLEST_NORM)
+            }
+            false => 1.0,
+        };
         if is_first {
-            let squares: f32 = gram.iter().step_by(small + 1).sum();
-            scale = 1.0 / (squares.sqrt() + SMALLEST_NORM);
+            for number in &mut gram {
+                *number = once * (once * *number);
+            }
         }
-        let once = if is_first { scale } else { 1.0 };
         let finish = Sum {
             before: &gram,
             columns: small,
             factor: B,
-            product: C * (once * once),
-            scale: once * once,
+            of_product: C,
+            scale: 1.0,
         };
         let size = Size {
             inner: small,
@@ -108,7 +117,7 @@ pub fn orthogonal(instructions: Instructions, spec: &Spec, matrix: &[f32]) -> Ve
             before,
             columns,
             factor: A,
-            product: 1.0,
+            of_product: 1.0,
             scale: once,
         };
         let size = Size {

@@ -103,9 +103,18 @@ pub(super) fn orthogonal(matrix: Float, spec: &Spec) -> Float {
     let (gram, polynomial) = (buffer(small, small), buffer(small, small));
     let scale = empty(&matrix, [1], DType::F32);
     let run = |part, first, tensors: &[&Float]| {
+        // One for all matrices of a side.
+        let of_side = Spec {
+            rows: small,
+            columns: small,
+        };
+        let spec = match part {
+            Part::Scale | Part::Polynomial => of_side,
+            Part::Gram | Part::Step => *spec,
+        };
         let program = Orthogonal {
             part,
-            spec: *spec,
+            spec,
             first,
             cores,
         };

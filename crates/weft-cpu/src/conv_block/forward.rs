@@ -36,6 +36,14 @@ pub fn forward(
     if plain {
         route.fill(0);
     }
+    let mut unwanted = Vec::new();
+    let route = match route.is_empty() && !plain {
+        true => {
+            unwanted.resize(output.len(), 0);
+            &mut unwanted
+        }
+        false => route,
+    };
     let routes = Parts::new(route, IMAGES * spec.output_len());
     for_each(outputs.count(), &|index| {
         let task = Task {

@@ -200,6 +200,23 @@ fn check(spec: Spec) {
         assert_eq!(got.route, want.route, "{instructions:?} {spec:?}");
         assert_close("images_grad", &spec, &got.images_grad, &want.images_grad);
         if !spec.has_route() {
+            let mut output = vec![f32::NAN; got.output.len()];
+            let Case {
+                images,
+                weight,
+                bias,
+                ..
+            } = &case;
+            forward(
+                instructions,
+                &spec,
+                images,
+                weight,
+                bias,
+                &mut output,
+                &mut [],
+            );
+            assert_eq!(output, got.output, "{instructions:?} {spec:?}");
             let mut images_grad = vec![f32::NAN; case.images.len()];
             input_grad(
                 instructions,
@@ -213,7 +230,9 @@ fn check(spec: Spec) {
             assert_eq!(images_grad, got.images_grad);
         }
         assert_close("weight_grad", &spec, &got.weight_grad, &want.weight_grad);
-        assert_close("bias_grad", &spec, &got.bias_grad, &want.bias_grad);
+        if spec.bias {
+            assert_close("bias_grad", &spec, &got.bias_grad, &want.bias_grad);
+        }
     }
 }
 

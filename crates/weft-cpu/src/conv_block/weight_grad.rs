@@ -10,7 +10,8 @@ use crate::threads::{Parts, for_each, part_of};
 /// them: the sum does not depend on the number of threads.
 const IMAGES: usize = 16;
 
-/// The gradients of the weights, `[filter, channel, kernel, kernel]`, and of the bias, `[filter]`.
+/// The gradients of the weights, `[filter, channel, kernel, kernel]`, and of the bias, `[filter]`, which means
+/// nothing where there is none.
 ///
 /// * `images`: `[batch, height, width, channel]`
 /// * `output`, `route`: what the forward pass gave; `grad`: the output's gradient, all in its layout
@@ -295,7 +296,7 @@ unsafe fn by_filter<S: Simd>(task: &Task, part: &mut Part) {
             true => &task.grad[(task.first + group * most) * len..][..count * len],
             false => &spread,
         };
-        if plain {
+        if plain && spec.bias {
             add_rows(&mut part.bias, grads);
         }
         unsafe { add_taps::<S>(&at, run, grads, &images, &mut part.weight) };

@@ -113,15 +113,16 @@ fn apart(spec: &Spec) -> usize {
     spec.pool * spec.stride
 }
 
-/// The block with which the images' gradient takes the fewest loads: route and gradient of each window
-/// that reaches into it, and the taps.
+/// The block with which the images' gradient takes the fewest loads: gradient and, if there is one, route of
+/// each window that reaches into it, and the taps.
 fn fewest_loads(
     spec: &Spec,
     reach: usize,
     across: &impl Fn([usize; 2]) -> [usize; 2],
 ) -> [usize; 2] {
     let windows = |tile: [usize; 2]| (tile[0] + reach) * (tile[1] + reach);
-    let loads = |tile| across(tile)[0] * across(tile)[1] * (2 * windows(tile) + area(spec));
+    let each = 1 + usize::from(spec.has_route());
+    let loads = |tile| across(tile)[0] * across(tile)[1] * (each * windows(tile) + area(spec));
     let few = |tile: [usize; 2]| {
         let pixels = tile[0] * tile[1] * apart(spec) * apart(spec);
         pixels <= 64 && windows(tile) * spec.pool * spec.pool <= 144

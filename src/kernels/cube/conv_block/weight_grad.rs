@@ -60,9 +60,9 @@ impl WeightGrad {
         }
     }
 
-    /// Sums of an invocation: the taps and the bias of its filters.
+    /// Sums of an invocation: the taps and, if there is one, the bias of its filters.
     fn sums(&self, spec: &Spec) -> usize {
-        self.each * (self.rows * spec.kernel + 1)
+        self.each * (self.rows * spec.kernel + usize::from(spec.bias))
     }
 
     pub(super) fn numbers(&self, spec: &Spec) -> Numbers {
@@ -117,13 +117,11 @@ pub(in super::super) fn weight_grad(
     launch(program, groups, used(&tensors, spec), &[]);
 
     let weight = empty(&images, weight_shape(spec), DType::F32);
-    let bias = empty(&images, [spec.out_channels], DType::F32);
+    let n_biases = if spec.bias { spec.out_channels } else { 0 };
+    let bias = empty(&images, [n_biases], DType::F32);
     let program = Block::new(Part::WeightSum, spec, machine);
-    launch(
-        program,
-        [sums.div_ceil(32), 1],
-        &[&parts, &weight, &bias],
-        &[],
-    );
+    let mut tensors = vec![&parts, &weight];
+    tensors.extend(spec.bias.then_some(&bias));
+    launch(program, [sums.div_ceil(32), 1], &tensors, &[]);
     (weight, bias)
 }
