@@ -384,7 +384,6 @@ fn interrupted(signal: &str, code: i32) {
 #[cfg(unix)]
 #[test]
 fn a_second_ctrl_c_leaves_at_once() {
-    let folder = tempfile::tempdir().unwrap();
     // A step that takes long: all images at once through a wide network.
     let slow = [
         "--set",
@@ -392,18 +391,24 @@ fn a_second_ctrl_c_leaves_at_once() {
         "--set",
         "model.hidden=[3000, 3000]",
     ];
-    let child = in_its_second_epoch(folder.path(), &slow);
-    send("-INT", &child);
-    // Two signals of a kind that are sent together may arrive as one.
-    std::thread::sleep(Duration::from_millis(300));
-    send("-INT", &child);
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130));
-    assert!(
-        !stdout(&output).contains("a checkpoint is saved"),
-        "{}",
-        stdout(&output)
-    );
+    let mut output = String::new();
+    // On a busy machine the first signal may come when the step is all but over, and the second when the
+    // checkpoint is saved already.
+    for _ in 0..3 {
+        let folder = tempfile::tempdir().unwrap();
+        let child = in_its_second_epoch(folder.path(), &slow);
+        send("-INT", &child);
+        // Two signals of a kind that are sent together may arrive as one.
+        std::thread::sleep(Duration::from_millis(300));
+        send("-INT", &child);
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(130));
+        output = stdout(&ended);
+        if !output.contains("a checkpoint is saved") {
+            return;
+        }
+    }
+    panic!("{output}");
 }
 
 #[cfg(unix)]
