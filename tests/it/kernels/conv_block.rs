@@ -365,7 +365,6 @@ fn strides() {
                 } else {
                     Activation::Relu
                 },
-                ..spec()
             },
             &device,
         );
