@@ -90,7 +90,7 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-/// Of the two networks that are measured throughout.
+/// Of the two networks that are measured throughout, and of residual networks.
 fn blocks(batch: usize) -> Vec<(&'static str, Spec)> {
     let spec = Spec {
         batch,
@@ -146,7 +146,26 @@ fn blocks(batch: usize) -> Vec<(&'static str, Spec)> {
                 ..second
             },
         ),
+        ("residual, 28 x 28 x 16", residual(spec, 28, 16)),
+        ("residual, 28 x 28 x 48", residual(spec, 28, 48)),
+        ("residual, 14 x 14 x 96", residual(spec, 14, 96)),
+        ("residual, 7 x 7 x 192", residual(spec, 7, 192)),
     ]
+}
+
+/// A convolution that leaves an image's shape.
+fn residual(spec: Spec, side: usize, channels: usize) -> Spec {
+    Spec {
+        height: side,
+        width: side,
+        in_channels: channels,
+        out_channels: channels,
+        padding: 1,
+        pool: 1,
+        bias: false,
+        activation: Activation::Identity,
+        ..spec
+    }
 }
 
 /// The fully connected ones of the same networks, and of an MLP.
@@ -246,7 +265,7 @@ impl<'a> Bench<'a> {
             spec.kernel,
             spec.kernel,
         ]);
-        let bias = self.random([spec.out_channels]);
+        let bias = self.random([if spec.bias { spec.out_channels } else { 0 }]);
         let grad = self.random::<4>(spec.output_shape());
         let on = |tensor: &Tensor<4>| tensor.clone().into_dispatch();
         let forward = || {
@@ -291,7 +310,10 @@ impl<'a> Bench<'a> {
         }
         let composed = |images: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>| {
             let options = ConvOptions::new(side(1), side(spec.padding), side(1), 1);
-            let x = conv2d(images, weight, Some(bias), options);
+            let x = conv2d(images, weight, spec.bias.then_some(bias), options);
+            if !spec.has_route() {
+                return x;
+            }
             let pool = MaxPoolOptions::new(side(spec.pool)).with_stride(side(spec.pool));
             let x = relu(max_pool2d(x, pool));
             match spec.dropout {

@@ -15,7 +15,10 @@ pub(crate) unsafe trait Simd {
     /// `a * b + c`
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    /// As many of a vector's numbers as `to` has, [`Simd::LANES`] at most.
+    unsafe fn store_some(to: &mut [f32], v: Self::V);
     /// A choice for each number.
     type M: Copy;
     /// Where `a > b`, or `a` is NaN.
@@ -65,6 +68,16 @@ unsafe impl Simd for Portable {
     #[inline(always)]
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
         std::array::from_fn(|i| a[i] + b[i])
+    }
+
+    #[inline(always)]
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] - b[i])
+    }
+
+    #[inline(always)]
+    unsafe fn store_some(to: &mut [f32], v: Self::V) {
+        to.copy_from_slice(&v[..to.len()]);
     }
 
     #[inline(always)]
@@ -131,6 +144,21 @@ mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn sub(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_sub_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn store_some(to: &mut [f32], v: __m256) {
+            if to.len() == Self::LANES {
+                return unsafe { Self::store(to.as_mut_ptr(), v) };
+            }
+            let mut numbers = [0f32; Self::LANES];
+            unsafe { Self::store(numbers.as_mut_ptr(), v) };
+            to.copy_from_slice(&numbers[..to.len()]);
+        }
+
+        #[inline(always)]
         unsafe fn mul(a: __m256, b: __m256) -> __m256 {
             unsafe { _mm256_mul_ps(a, b) }
         }
@@ -192,6 +220,18 @@ mod x86 {
         #[inline(always)]
         unsafe fn add(a: __m512, b: __m512) -> __m512 {
             unsafe { _mm512_add_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn sub(a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_sub_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn store_some(to: &mut [f32], v: __m512) {
+            assert!(to.len() <= Self::LANES);
+            let first = ((1u32 << to.len()) - 1) as __mmask16;
+            unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), first, v) }
         }
 
         #[inline(always)]

@@ -5,6 +5,7 @@
 use super::forward::{Taps, conv_row};
 use super::pack::{Routed, SLACK};
 use super::spec::{NO_ROUTE, Spec};
+use super::winograd;
 use crate::simd::{Instructions, Simd, for_each_instruction_set};
 use crate::threads::{Parts, for_each};
 
@@ -29,6 +30,9 @@ pub(super) fn input_grad(
         for column in &columns {
             kernels.push(pack(spec, weight, row, column, block));
         }
+    }
+    if winograd::serves(spec) {
+        return winograd::input_grad(instructions, spec, &kernels[0], grad, images_grad);
     }
     let parts = Parts::new(images_grad, IMAGES * spec.image_len());
     for_each(parts.count(), &|index| {

@@ -2,6 +2,7 @@
 
 use super::pack::{Padded, by_tap};
 use super::spec::{Activation, Dropout, NO_ROUTE, Spec};
+use super::winograd;
 use crate::simd::{Instructions, Simd, for_each_instruction_set};
 use crate::threads::{Parts, for_each, part_of};
 
@@ -21,6 +22,11 @@ pub fn forward(
     output: &mut [f32],
     route: &mut [u8],
 ) {
+    if winograd::serves(spec) {
+        route.fill(0);
+        let bias = spec.bias.then_some(bias);
+        return winograd::forward(instructions, spec, images, weight, bias, output);
+    }
     let block = 2 * instructions.lanes();
     let zeros;
     let bias = match spec.bias {
@@ -30,6 +36,9 @@ pub fn forward(
             &zeros
         }
     };
+    if winograd::serves_pooled(spec) {
+        return winograd::pooled(instructions, spec, images, weight, bias, output, route);
+    }
     let weight = by_tap(spec, weight, block);
     let outputs = Parts::new(output, IMAGES * spec.output_len());
     let plain = !spec.has_route() && !spec.channels_first;
@@ -253,14 +262,14 @@ unsafe fn conv_tile<S: Simd, const P: usize, const V: usize>(
 }
 
 /// Where a pooled row of a block of filters goes.
-struct At {
-    image: usize,
-    row: usize,
-    filter: usize,
+pub(super) struct At {
+    pub(super) image: usize,
+    pub(super) row: usize,
+    pub(super) filter: usize,
 }
 
 /// One window, for a block of filters.
-struct Pooled {
+pub(super) struct Pooled {
     /// Room for a vector.
     value: Vec<f32>,
     bias: Vec<f32>,
@@ -269,7 +278,7 @@ struct Pooled {
 }
 
 impl Pooled {
-    fn new(block: usize) -> Self {
+    pub(super) fn new(block: usize) -> Self {
         Self {
             value: vec![0.0; block],
             bias: vec![0.0; block],
@@ -279,7 +288,7 @@ impl Pooled {
 
     /// Pools `rows`, `[row in the window, column, lane]`, and puts the results in their places.
     #[inline(always)]
-    unsafe fn rows<S: Simd>(
+    pub(super) unsafe fn rows<S: Simd>(
         &mut self,
         spec: &Spec,
         at: &At,

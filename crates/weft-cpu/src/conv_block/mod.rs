@@ -13,6 +13,7 @@ mod input_grad;
 mod pack;
 mod spec;
 mod weight_grad;
+mod winograd;
 
 pub use forward::forward;
 pub use input_grad::input_grad;

@@ -304,6 +304,81 @@ fn any_shape() {
     assert!(checked > 60, "{checked}");
 }
 
+/// What minimal filtering does: nothing but a convolution over every pixel.
+fn plain_3x3() -> Spec {
+    Spec {
+        height: 14,
+        width: 14,
+        in_channels: 16,
+        out_channels: 16,
+        padding: 1,
+        pool: 1,
+        activation: Activation::Identity,
+        ..spec()
+    }
+}
+
+#[test]
+fn tiles_of_any_number_and_width() {
+    let mut checked = 0;
+    for i in 0..60 {
+        let pick = |counter: u32, n: u32| (draw(11, i, counter) % n) as usize;
+        let s = Spec {
+            batch: 1 + pick(0, 21),
+            height: 3 + pick(1, 14),
+            width: 3 + pick(2, 14),
+            in_channels: 8 + pick(3, 60),
+            out_channels: 8 + pick(4, 60),
+            padding: pick(5, 3),
+            bias: pick(6, 2) > 0,
+            ..plain_3x3()
+        };
+        if super::winograd::serves(&s) {
+            check(s);
+            checked += 1;
+        }
+    }
+    assert!(checked > 30, "{checked}");
+}
+
+/// The other tests have numbers whose sums are exact.
+#[test]
+fn tiles_round_little() {
+    let s = Spec {
+        batch: 16,
+        in_channels: 64,
+        out_channels: 64,
+        ..plain_3x3()
+    };
+    assert!(super::winograd::serves(&s));
+    let numbers = |key: u32, n: usize| -> Vec<f32> {
+        let unit = |i| draw(key, i, 0) as f32 / u32::MAX as f32 - 0.5;
+        (0..n as u32).map(unit).collect()
+    };
+    let case = Case {
+        images: numbers(1, s.batch * s.image_len()),
+        weight: numbers(2, s.weight_len()),
+        bias: vec![0.0; s.out_channels],
+        grad: numbers(4, s.batch * s.output_len()),
+    };
+    let want = plain(&s, &case);
+    for instructions in Instructions::available() {
+        let got = fast(instructions, &s, &case);
+        for (what, got, want) in [
+            ("output", &got.output, &want.output),
+            ("images_grad", &got.images_grad, &want.images_grad),
+            ("weight_grad", &got.weight_grad, &want.weight_grad),
+        ] {
+            let square = |x: f32| f64::from(x).powi(2);
+            let error: f64 = got.iter().zip(want).map(|(a, b)| square(a - b)).sum();
+            let size: f64 = want.iter().map(|&b| square(b)).sum();
+            let relative = (error / size).sqrt();
+            println!("{instructions:?} {what}: {relative:e}");
+            assert!(relative < 1e-6, "{instructions:?} {what}: {relative:e}");
+        }
+    }
+}
+
 #[test]
 fn activations_and_dropout() {
     let dropout = Dropout {
@@ -336,32 +411,37 @@ fn activations_and_dropout() {
 
 #[test]
 fn a_nan_is_seen() {
-    let spec = spec();
-    let mut case = Case::of(&spec);
-    case.images[245] = f32::NAN;
-    for instructions in Instructions::available() {
-        let output = fast(instructions, &spec, &case).output;
-        assert!(output.iter().any(|v| v.is_nan()));
+    for spec in [spec(), plain_3x3()] {
+        let mut case = Case::of(&spec);
+        case.images[245] = f32::NAN;
+        for instructions in Instructions::available() {
+            let output = fast(instructions, &spec, &case).output;
+            assert!(output.iter().any(|v| v.is_nan()));
+        }
     }
 }
 
 #[test]
 fn sums_do_not_depend_on_the_threads() {
-    let spec = Spec {
-        batch: 50,
-        ..spec()
-    };
-    let case = Case::of(&spec);
-    let all = fast(Instructions::best(), &spec, &case);
+    for spec in [spec(), plain_3x3()] {
+        let spec = Spec { batch: 50, ..spec };
+        threads_change_nothing(&spec);
+    }
+}
+
+fn threads_change_nothing(spec: &Spec) {
+    let case = Case::of(spec);
+    let all = fast(Instructions::best(), spec, &case);
     // Within a task everything is done by one thread.
     let alone = std::sync::Mutex::new(None);
     crate::threads::for_each(2, &|task| {
         if task == 1 {
-            let passes = fast(Instructions::best(), &spec, &case);
+            let passes = fast(Instructions::best(), spec, &case);
             *alone.lock().unwrap() = Some(passes);
         }
     });
     let alone = alone.into_inner().unwrap().unwrap();
+    assert_eq!(all.output, alone.output);
     assert_eq!(all.weight_grad, alone.weight_grad);
     assert_eq!(all.bias_grad, alone.bias_grad);
     assert_eq!(all.images_grad, alone.images_grad);

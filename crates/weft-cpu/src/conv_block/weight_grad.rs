@@ -3,6 +3,7 @@
 
 use super::pack::{Padded, Routed, Runs};
 use super::spec::{NO_ROUTE, Spec};
+use super::winograd;
 use crate::simd::{Instructions, Simd, for_each_instruction_set};
 use crate::threads::{Parts, for_each, part_of};
 
@@ -46,6 +47,7 @@ pub fn weight_grad(
         // SAFETY: each task has an index of its own.
         let part = unsafe { &mut each.of(index)[0] };
         match by_filter {
+            true if winograd::serves(spec) => some_by_tile(instructions, &task, part),
             true => some_by_filter(instructions, &task, part),
             false => some_by_run(instructions, &task, part),
         }
@@ -118,6 +120,9 @@ impl Part {
 
 for_each_instruction_set! {
     fn some_by_run = by_run(task: &Task, part: &mut Part)
+}
+for_each_instruction_set! {
+    fn some_by_tile = by_tile(task: &Task, part: &mut Part)
 }
 for_each_instruction_set! {
     fn some_by_filter = by_filter(task: &Task, part: &mut Part)
@@ -247,13 +252,13 @@ unsafe fn by_filter<S: Simd>(task: &Task, part: &mut Part) {
     let filters = spec.out_channels.next_multiple_of(S::LANES);
     let rows = spec.out_height() * spec.pool;
     let columns = spec.out_width() * spec.pool;
-    let mut image = padded.zeros();
+    let image = padded.zeros().len();
     let at = Walk {
-        images: (CACHED / (image.len() + rows * columns * filters)).clamp(1, IMAGES),
+        images: (CACHED / (image + rows * columns * filters)).clamp(1, IMAGES),
         rows,
         columns,
         filters,
-        image: image.len(),
+        image,
         row: padded.row,
         stride: spec.stride,
         channels: spec.in_channels,
@@ -271,8 +276,7 @@ unsafe fn by_filter<S: Simd>(task: &Task, part: &mut Part) {
     for (group, some) in some.enumerate() {
         let count = some.len() / spec.image_len();
         for (index, from) in some.chunks_exact(spec.image_len()).enumerate() {
-            padded.fill(spec, from, &mut image);
-            images[index * at.image..][..at.image].copy_from_slice(&image);
+            padded.fill(spec, from, &mut images[index * at.image..][..at.image]);
             if plain {
                 continue;
             }
@@ -301,6 +305,19 @@ unsafe fn by_filter<S: Simd>(task: &Task, part: &mut Part) {
         }
         unsafe { add_taps::<S>(&at, run, grads, &images, &mut part.weight) };
     }
+}
+
+/// 3 x 3 kernels at every position.
+#[inline(always)]
+unsafe fn by_tile<S: Simd>(task: &Task, part: &mut Part) {
+    let spec = task.spec;
+    let n_images = task.images.len() / spec.image_len();
+    let len = spec.output_len();
+    let grads = &task.grad[task.first * len..][..n_images * len];
+    if spec.bias {
+        add_rows(&mut part.bias, grads);
+    }
+    unsafe { winograd::add_weight_grad::<S>(spec, task.images, grads, &mut part.weight) };
 }
 
 #[inline(always)]

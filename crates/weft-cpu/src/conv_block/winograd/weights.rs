@@ -1,0 +1,96 @@
+//! The weights' gradient.
+
+use super::product::Product;
+use super::transform::{kernel_out, transform_grads, transform_pixels};
+use super::{GAP, LEAST, PLACES, Room, Sides, padded};
+use crate::conv_block::spec::Spec;
+use crate::simd::Simd;
+
+/// The gradient of the weights over some images, added to `sums`, `[tap, filter]` with whole vectors of filters.
+///
+/// * `images`: `[image, row, column, channel]`
+/// * `grad`: `[image, row, column, filter]`
+#[inline(always)]
+pub(in crate::conv_block) unsafe fn add_weight_grad<S: Simd>(
+    spec: &Spec,
+    images: &[f32],
+    grad: &[f32],
+    sums: &mut [f32],
+) {
+    let sides = Sides::of(spec);
+    let block = 2 * S::LANES;
+    let all = grad.len() / sides.to_len() * sides.of_an_image();
+    assert!(images.len() / sides.from_len() == grad.len() / sides.to_len());
+    let group = sides.group(S::LANES, LEAST).min(all);
+    let channels = padded(sides.channels, S::LANES);
+    let blocks = sides.filters.div_ceil(block);
+    let place = group * channels + GAP;
+    let out_place = blocks * group * block + GAP;
+    let sum_place = blocks * sides.channels * block + GAP;
+    let mut tiles = vec![0f32; PLACES * place];
+    let mut grads = vec![0f32; PLACES * out_place];
+    let mut products = vec![0f32; PLACES * sum_place];
+    let mut room = Room::new(sides.channels, sides.zeros, sides.tiles(), 2);
+    let mut grad_room = Room::new(sides.filters, 0, sides.tiles(), 0);
+    let mut first = 0;
+    while first < all {
+        let count = group.min(all - first);
+        for tile in 0..count {
+            let (image, at) = sides.place_of(first + tile);
+            if at == [0, 0] {
+                let from = &images[image * sides.from_len()..][..sides.from_len()];
+                room.fill(sides.from[1], from);
+                let from = &grad[image * sides.to_len()..][..sides.to_len()];
+                grad_room.fill(sides.to[1], from);
+            }
+            let (from, grad) = (room.tile(at), grad_room.tile(at));
+            // SAFETY: a tile lies in its room, which has slack for the last vector; both buffers have a row
+            // of whole vectors for each tile of the group.
+            unsafe {
+                for channel in (0..sides.channels).step_by(S::LANES) {
+                    let to = tiles.as_mut_ptr().add(tile * channels + channel);
+                    transform_pixels::<S>(from.add(channel), room.row, sides.channels, to, place);
+                }
+                for filter in (0..sides.filters).step_by(S::LANES) {
+                    let to = filter / block * group * block + tile * block + filter % block;
+                    let to = grads.as_mut_ptr().add(to);
+                    let from = grad.add(filter);
+                    transform_grads::<S>(from, grad_room.row, sides.filters, to, out_place);
+                }
+            }
+        }
+        for index in 0..PLACES * blocks {
+            let (at, index) = (index / blocks, index % blocks);
+            let narrow = sides.filters - index * block <= S::LANES;
+            // SAFETY: the buffers were made for it.
+            unsafe {
+                let product = Product {
+                    rows: sides.channels,
+                    inner: count,
+                    left: tiles.as_ptr().add(at * place),
+                    left_row: 1,
+                    left_inner: channels,
+                    right: grads.as_ptr().add(at * out_place + index * group * block),
+                    result: products
+                        .as_mut_ptr()
+                        .add(at * sum_place + index * sides.channels * block),
+                };
+                product.run::<S, true>(narrow);
+            }
+        }
+        first += count;
+    }
+    let filters = padded(sides.filters, S::LANES);
+    assert!(sums.len() == 9 * sides.channels * filters);
+    for channel in 0..sides.channels {
+        for filter in (0..sides.filters).step_by(S::LANES) {
+            let from = sides.panel(sides.channels, channel, filter, S::LANES);
+            // SAFETY: the lengths are as asserted.
+            unsafe {
+                let from = products.as_ptr().add(from);
+                let to = sums.as_mut_ptr().add(channel * filters + filter);
+                kernel_out::<S>(from, sum_place, to, sides.channels * filters);
+            }
+        }
+    }
+}
