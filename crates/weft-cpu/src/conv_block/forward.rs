@@ -243,7 +243,10 @@ unsafe fn conv_tile<S: Simd, const P: usize, const V: usize>(
         for y in 0..taps.rows {
             let from = from.as_ptr().add(y * taps.row);
             for tap in 0..taps.run {
-                let vectors: [S::V; V] = std::array::from_fn(|v| S::load(weight.add(v * S::LANES)));
+                let mut vectors = [S::splat(0.0); V];
+                for (v, vector) in vectors.iter_mut().enumerate() {
+                    *vector = S::load(weight.add(v * S::LANES));
+                }
                 weight = weight.add(2 * S::LANES);
                 for (p, sums) in sums.iter_mut().enumerate() {
                     let pixel = S::splat(*from.add(p * taps.step + tap));

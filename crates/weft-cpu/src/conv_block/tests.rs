@@ -318,6 +318,14 @@ fn plain_3x3() -> Spec {
     }
 }
 
+fn pooled_3x3() -> Spec {
+    Spec {
+        pool: 2,
+        activation: Activation::Relu,
+        ..plain_3x3()
+    }
+}
+
 #[test]
 fn tiles_of_any_number_and_width() {
     let mut checked = 0;
@@ -341,40 +349,128 @@ fn tiles_of_any_number_and_width() {
     assert!(checked > 30, "{checked}");
 }
 
+#[test]
+fn tiles_that_are_windows_of_a_pool() {
+    let dropout = Dropout {
+        key: 5,
+        layer: 1,
+        threshold: 1 << 22,
+        scale_bits: (4.0f32 / 3.0).to_bits(),
+    };
+    for i in 0..40 {
+        let pick = |counter: u32, n: u32| (draw(13, i, counter) % n) as usize;
+        let s = Spec {
+            batch: 1 + pick(0, 9),
+            height: 4 + pick(1, 12),
+            width: 4 + pick(2, 12),
+            in_channels: 8 + pick(3, 30),
+            out_channels: 8 + pick(4, 60),
+            padding: pick(5, 3),
+            pool: 2,
+            bias: pick(6, 2) > 0,
+            activation: [
+                Activation::Relu,
+                Activation::Identity,
+                Activation::Tanh,
+                Activation::Selu,
+            ][pick(7, 4)],
+            dropout: [None, Some(dropout)][pick(8, 2)],
+            channels_first: pick(9, 2) > 0,
+            ..spec()
+        };
+        assert!(super::winograd::serves_pooled(&s), "{s:?}");
+        check(s);
+    }
+}
+
+#[test]
+fn tiles_of_the_smallest_images_and_of_none() {
+    for padding in 0..3 {
+        for side in 1..4 {
+            for pool in [1, 2] {
+                let s = Spec {
+                    height: side,
+                    width: side + 1,
+                    in_channels: 9,
+                    out_channels: 17,
+                    padding,
+                    pool,
+                    ..plain_3x3()
+                };
+                if s.is_valid() {
+                    check(s);
+                    check(Spec { batch: 0, ..s });
+                }
+            }
+        }
+    }
+}
+
 /// The other tests have numbers whose sums are exact.
 #[test]
-fn tiles_round_little() {
-    let s = Spec {
-        batch: 16,
-        in_channels: 64,
-        out_channels: 64,
-        ..plain_3x3()
-    };
-    assert!(super::winograd::serves(&s));
-    let numbers = |key: u32, n: usize| -> Vec<f32> {
-        let unit = |i| draw(key, i, 0) as f32 / u32::MAX as f32 - 0.5;
-        (0..n as u32).map(unit).collect()
-    };
-    let case = Case {
-        images: numbers(1, s.batch * s.image_len()),
-        weight: numbers(2, s.weight_len()),
-        bias: vec![0.0; s.out_channels],
-        grad: numbers(4, s.batch * s.output_len()),
-    };
-    let want = plain(&s, &case);
-    for instructions in Instructions::available() {
-        let got = fast(instructions, &s, &case);
-        for (what, got, want) in [
-            ("output", &got.output, &want.output),
-            ("images_grad", &got.images_grad, &want.images_grad),
-            ("weight_grad", &got.weight_grad, &want.weight_grad),
-        ] {
+fn tiles_round_no_more_than_direct_sums() {
+    for channels in [8, 16, 64] {
+        let s = Spec {
+            batch: 8,
+            in_channels: channels,
+            out_channels: channels,
+            ..plain_3x3()
+        };
+        assert!(super::winograd::serves(&s));
+        let numbers = |key: u32, n: usize| -> Vec<f32> {
+            let unit = |i| draw(key, i, 0) as f32 / u32::MAX as f32 - 0.5;
+            (0..n as u32).map(unit).collect()
+        };
+        let case = Case {
+            images: numbers(1, s.batch * s.image_len()),
+            weight: numbers(2, s.weight_len()),
+            bias: vec![0.0; s.out_channels],
+            grad: numbers(4, s.batch * s.output_len()),
+        };
+        let want = plain(&s, &case);
+        let error = |got: &[f32], want: &[f32]| {
             let square = |x: f32| f64::from(x).powi(2);
-            let error: f64 = got.iter().zip(want).map(|(a, b)| square(a - b)).sum();
-            let size: f64 = want.iter().map(|&b| square(b)).sum();
-            let relative = (error / size).sqrt();
-            println!("{instructions:?} {what}: {relative:e}");
-            assert!(relative < 1e-6, "{instructions:?} {what}: {relative:e}");
+            let errors: f64 = got.iter().zip(want).map(|(a, b)| square(a - b)).sum();
+            let sizes: f64 = want.iter().map(|&b| square(b)).sum();
+            (errors / sizes).sqrt()
+        };
+        // In f32, one product after the other.
+        let mut direct = vec![0f32; want.output.len()];
+        let mut images_grad = vec![0f32; want.images_grad.len()];
+        let mut weight_grad = vec![0f32; want.weight_grad.len()];
+        for (at, sum) in direct.iter_mut().enumerate() {
+            let (b, o) = (at / s.output_len(), at % s.out_channels);
+            let window = at / s.out_channels % s.windows();
+            let (y, x) = (window / s.out_width(), window % s.out_width());
+            taps(&s, b, o, y, x, |w, i| {
+                *sum += case.weight[w] * case.images[i];
+                images_grad[i] += case.grad[at] * case.weight[w];
+                weight_grad[w] += case.grad[at] * case.images[i];
+            });
+        }
+        for instructions in Instructions::available() {
+            let got = fast(instructions, &s, &case);
+            for (what, got, direct, want) in [
+                ("output", &got.output, &direct, &want.output),
+                (
+                    "images_grad",
+                    &got.images_grad,
+                    &images_grad,
+                    &want.images_grad,
+                ),
+                (
+                    "weight_grad",
+                    &got.weight_grad,
+                    &weight_grad,
+                    &want.weight_grad,
+                ),
+            ] {
+                let (tiles, direct) = (error(got, want), error(direct, want));
+                assert!(
+                    tiles <= direct,
+                    "{what}, {channels} channels, {instructions:?}: {tiles:e}, directly {direct:e}"
+                );
+            }
         }
     }
 }
@@ -411,7 +507,7 @@ fn activations_and_dropout() {
 
 #[test]
 fn a_nan_is_seen() {
-    for spec in [spec(), plain_3x3()] {
+    for spec in [spec(), plain_3x3(), pooled_3x3()] {
         let mut case = Case::of(&spec);
         case.images[245] = f32::NAN;
         for instructions in Instructions::available() {
@@ -423,7 +519,7 @@ fn a_nan_is_seen() {
 
 #[test]
 fn sums_do_not_depend_on_the_threads() {
-    for spec in [spec(), plain_3x3()] {
+    for spec in [spec(), plain_3x3(), pooled_3x3()] {
         let spec = Spec { batch: 50, ..spec };
         threads_change_nothing(&spec);
     }

@@ -453,7 +453,10 @@ unsafe fn add_tap_rows<S: Simd, const Y: usize, const G: usize, const V: usize>(
             let (image, row) = (row / at.rows, row % at.rows);
             let mut pixels = pixels.add(image * at.image + row * at.stride * at.row);
             for _ in 0..at.columns {
-                let grad: [S::V; V] = std::array::from_fn(|v| S::load(grads.add(v * S::LANES)));
+                let mut grad = [S::splat(0.0); V];
+                for (v, grad) in grad.iter_mut().enumerate() {
+                    *grad = S::load(grads.add(v * S::LANES));
+                }
                 for (y, sums) in sums.iter_mut().enumerate() {
                     for (g, sums) in sums.iter_mut().enumerate() {
                         let pixel = S::splat(*pixels.add(y * at.row + g));

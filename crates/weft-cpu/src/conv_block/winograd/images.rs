@@ -1,8 +1,10 @@
 //! Convolutions of images: all outputs, or the winners of a pool over two by two.
 
+use std::mem::MaybeUninit;
+
 use super::product::Product;
 use super::transform::{outputs, transform_pixels, transform_weights};
-use super::{GAP, IMAGES, PLACES, Room, Sides, padded};
+use super::{GAP, GROUP, IMAGES, PLACES, Room, Sides, group, padded, scratch};
 use crate::conv_block::forward::{At, Pooled};
 use crate::conv_block::spec::Spec;
 use crate::simd::{Instructions, Simd, for_each_instruction_set};
@@ -18,6 +20,9 @@ pub(super) fn convolve(
     bias: Option<&[f32]>,
     output: &mut [f32],
 ) {
+    let n_images = images.len() / sides.from_len();
+    assert_eq!(images.len(), n_images * sides.from_len());
+    assert_eq!(output.len(), n_images * sides.to_len());
     let weight = transformed(instructions, sides, by_tap);
     let parts = Parts::new(output, IMAGES * sides.to_len());
     for_each(parts.count(), &|index| {
@@ -41,6 +46,10 @@ pub(super) fn pool(
     bias: &[f32],
     (output, route): (&mut [f32], &mut [u8]),
 ) {
+    let n_images = images.len() / sides.from_len();
+    assert_eq!(images.len(), n_images * sides.from_len());
+    assert_eq!(output.len(), n_images * spec.output_len());
+    assert_eq!(route.len(), output.len());
     let weight = transformed(instructions, sides, by_tap);
     let len = IMAGES * spec.output_len();
     let (parts, routes) = (Parts::new(output, len), Parts::new(route, len));
@@ -102,8 +111,9 @@ unsafe fn convolve_images<S: Simd>(task: &Task, bias: Option<&[f32]>, output: &m
     let mut first = 0;
     while first < work.all {
         let count = unsafe { work.multiply::<S>(task, first) };
+        let mut tiles = sides.tiles_from(first);
         for tile in 0..count {
-            let (image, [tile_y, tile_x]) = sides.place_of(first + tile);
+            let (image, [tile_y, tile_x]) = tiles.next();
             let output = &mut output[image * sides.to_len()..][..sides.to_len()];
             for filter in (0..sides.filters).step_by(S::LANES) {
                 let used = S::LANES.min(sides.filters - filter);
@@ -139,7 +149,7 @@ unsafe fn pool_images<S: Simd>(task: &Task, pool: &Pool, output: &mut [f32], rou
     while first < work.all {
         let count = unsafe { work.multiply::<S>(task, first) };
         for tile in (0..count).step_by(columns) {
-            let (image, [tile_y, _]) = sides.place_of(first + tile);
+            let (image, [tile_y, _]) = sides.tiles_from(first + tile).next();
             let output = &mut output[image * len..][..len];
             let route = &mut route[image * len..][..len];
             for filter in (0..sides.filters).step_by(block) {
@@ -176,10 +186,10 @@ struct Work {
     group: usize,
     room: Room,
     /// `[place, tile, channel]`, whole vectors of channels.
-    tiles: Vec<f32>,
+    tiles: Vec<MaybeUninit<f32>>,
     place: usize,
     /// `[place, block of filters, tile, lane]`
-    products: Vec<f32>,
+    products: Vec<MaybeUninit<f32>>,
     product_place: usize,
 }
 
@@ -189,17 +199,19 @@ impl Work {
     fn new<S: Simd>(task: &Task, unit: usize) -> Self {
         let (sides, block) = (task.sides, 2 * S::LANES);
         let all = task.images.len() / sides.from_len() * sides.of_an_image();
-        // As many as there are rows in a product's registers, twice.
-        let group = sides.group(S::LANES, 28).next_multiple_of(unit).min(all);
+        let group = match unit {
+            1 => group(all, GROUP),
+            _ => GROUP.next_multiple_of(unit).min(all),
+        };
         let place = group * padded(sides.channels, S::LANES) + GAP;
         let product_place = group * padded(sides.filters, block) + GAP;
         Self {
             all,
             group,
             room: Room::new(sides.channels, sides.zeros, sides.tiles(), 2),
-            tiles: vec![0f32; PLACES * place],
+            tiles: scratch(PLACES * place),
             place,
-            products: vec![0f32; PLACES * product_place],
+            products: scratch(PLACES * product_place),
             product_place,
         }
     }
@@ -210,8 +222,10 @@ impl Work {
         let (sides, block) = (task.sides, 2 * S::LANES);
         let count = self.group.min(self.all - first);
         let channels = padded(sides.channels, S::LANES);
+        let to = self.tiles.as_mut_ptr().cast::<f32>();
+        let mut tiles = sides.tiles_from(first);
         for tile in 0..count {
-            let (image, at) = sides.place_of(first + tile);
+            let (image, at) = tiles.next();
             if at == [0, 0] {
                 let from = &task.images[image * sides.from_len()..][..sides.from_len()];
                 self.room.fill(sides.from[1], from);
@@ -222,7 +236,7 @@ impl Work {
                 // of whole vectors for each tile of the group.
                 unsafe {
                     let from = from.add(channel);
-                    let to = self.tiles.as_mut_ptr().add(tile * channels + channel);
+                    let to = to.add(tile * channels + channel);
                     transform_pixels::<S>(from, self.room.row, sides.channels, to, self.place);
                 }
             }
@@ -239,11 +253,11 @@ impl Work {
                 let product = Product {
                     rows: count,
                     inner: sides.channels,
-                    left: self.tiles.as_ptr().add(place * self.place),
+                    left: self.tiles.as_ptr().cast::<f32>().add(place * self.place),
                     left_row: channels,
                     left_inner: 1,
                     right: task.weight.as_ptr().add((place * blocks + index) * panel),
-                    result: self.products.as_mut_ptr().add(to),
+                    result: self.products.as_mut_ptr().cast::<f32>().add(to),
                 };
                 product.run::<S, false>(narrow);
             }
@@ -255,6 +269,7 @@ impl Work {
     #[inline(always)]
     unsafe fn outputs<S: Simd>(&self, sides: &Sides, tile: usize, filter: usize) -> [[S::V; 2]; 2] {
         let from = sides.panel(self.group, tile, filter, S::LANES);
-        unsafe { outputs::<S>(self.products.as_ptr().add(from), self.product_place) }
+        let products = self.products.as_ptr().cast::<f32>();
+        unsafe { outputs::<S>(products.add(from), self.product_place) }
     }
 }

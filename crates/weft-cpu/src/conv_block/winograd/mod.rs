@@ -12,6 +12,8 @@ mod product;
 mod transform;
 mod weights;
 
+use std::mem::MaybeUninit;
+
 use super::pack::{SLACK, by_tap};
 use super::spec::Spec;
 use crate::simd::Instructions;
@@ -27,11 +29,12 @@ const PLACES: usize = 16;
 /// the same lines of a cache.
 const GAP: usize = 16;
 
-/// Numbers of a group of tiles that are at work at once; they stay in the second cache.
-const CACHED: usize = 16 * 1024;
+/// Tiles that are at work at once, at most: twice the rows that a product has in registers, or a little more where that
+/// spares a small last group.
+const GROUP: usize = 32;
 
-/// Tiles that are at least summed over at once for the weights' gradient: the sums are read and written as often.
-const LEAST: usize = 64;
+/// The same for the weights' gradient, whose sums are read and written once for each group.
+const GROUP_OF_WEIGHTS: usize = 64;
 
 /// Whether [`forward`], [`input_grad`] and [`add_weight_grad`] do this block, and gain by it.
 pub(super) fn serves(spec: &Spec) -> bool {
@@ -52,6 +55,7 @@ fn has_tiles(spec: &Spec) -> bool {
     spec.kernel == 3
         && spec.stride == 1
         && spec.padding <= 2
+        && spec.image_len() > 0
         && spec.in_channels.min(spec.out_channels) >= 8
 }
 
@@ -137,12 +141,16 @@ impl Sides {
         self.tiles().iter().product()
     }
 
-    /// The image of a tile, and its row and column there.
+    /// Tiles from the `first` on: the image of each, and its row and column there.
     #[inline(always)]
-    fn place_of(&self, tile: usize) -> (usize, [usize; 2]) {
-        let [_, columns] = self.tiles();
-        let at = tile % self.of_an_image();
-        (tile / self.of_an_image(), [at / columns, at % columns])
+    fn tiles_from(&self, first: usize) -> Tiles {
+        let [rows, columns] = self.tiles();
+        let at = first % (rows * columns);
+        Tiles {
+            sides: [rows, columns],
+            image: first / (rows * columns),
+            at: [at / columns, at % columns],
+        }
     }
 
     fn from_len(&self) -> usize {
@@ -151,13 +159,6 @@ impl Sides {
 
     fn to_len(&self) -> usize {
         self.to[0] * self.to[1] * self.filters
-    }
-
-    /// Tiles that are at work at once.
-    fn group(&self, lanes: usize, least: usize) -> usize {
-        let of_a_tile = PLACES * (padded(self.channels, lanes) + padded(self.filters, 2 * lanes));
-        // A product has 14 rows in registers, or 28.
-        (CACHED / of_a_tile / 14 * 14).max(least)
     }
 
     /// Where a vector of a product lies: `[block of filters, row, lane]`, the lanes of two vectors, or of one in a
@@ -169,6 +170,43 @@ impl Sides {
         let width = if narrow { lanes } else { 2 * lanes };
         first * rows + row * width + filter - first
     }
+}
+
+/// Tiles in their order, without divisions.
+struct Tiles {
+    sides: [usize; 2],
+    image: usize,
+    at: [usize; 2],
+}
+
+impl Tiles {
+    /// The tile at hand; the next one is at hand then.
+    #[inline(always)]
+    fn next(&mut self) -> (usize, [usize; 2]) {
+        let tile = (self.image, self.at);
+        self.at[1] += 1;
+        if self.at[1] == self.sides[1] {
+            self.at = [self.at[0] + 1, 0];
+        }
+        if self.at[0] == self.sides[0] {
+            self.at = [0, 0];
+            self.image += 1;
+        }
+        tile
+    }
+}
+
+/// Tiles in each of as few groups as possible of at most `most`.
+fn group(all: usize, most: usize) -> usize {
+    all.div_ceil(all.div_ceil(most).max(1))
+}
+
+/// Room for numbers, in which there is nothing yet.
+fn scratch(len: usize) -> Vec<MaybeUninit<f32>> {
+    let mut room = Vec::with_capacity(len);
+    // SAFETY: such numbers need not be written.
+    unsafe { room.set_len(len) };
+    room
 }
 
 fn padded(channels: usize, to: usize) -> usize {

@@ -70,7 +70,10 @@ impl Product {
                 }
             }
             for _ in 0..self.inner {
-                let vectors: [S::V; V] = std::array::from_fn(|v| S::load(right.add(v * S::LANES)));
+                let mut vectors = [S::splat(0.0); V];
+                for (v, vector) in vectors.iter_mut().enumerate() {
+                    *vector = S::load(right.add(v * S::LANES));
+                }
                 for (p, sums) in sums.iter_mut().enumerate() {
                     let number = S::splat(*left.add(p * self.left_row));
                     for (sum, &vector) in sums.iter_mut().zip(&vectors) {

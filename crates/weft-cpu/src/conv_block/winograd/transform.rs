@@ -4,7 +4,8 @@
 use super::PLACES;
 use crate::simd::Simd;
 
-// Functions, not closures: these are compiled for the instructions of whoever they are inlined into, and always are.
+// Functions that are always inlined, not closures with vectors in them: these may be compiled on their own, without the
+// instructions that the vectors need.
 
 /// `G w`
 #[inline(always)]

@@ -2,7 +2,7 @@
 
 use super::product::Product;
 use super::transform::{kernel_out, transform_grads, transform_pixels};
-use super::{GAP, LEAST, PLACES, Room, Sides, padded};
+use super::{GAP, GROUP_OF_WEIGHTS, PLACES, Room, Sides, group, padded, scratch};
 use crate::conv_block::spec::Spec;
 use crate::simd::Simd;
 
@@ -21,22 +21,29 @@ pub(in crate::conv_block) unsafe fn add_weight_grad<S: Simd>(
     let block = 2 * S::LANES;
     let all = grad.len() / sides.to_len() * sides.of_an_image();
     assert!(images.len() / sides.from_len() == grad.len() / sides.to_len());
-    let group = sides.group(S::LANES, LEAST).min(all);
+    let group = group(all, GROUP_OF_WEIGHTS);
     let channels = padded(sides.channels, S::LANES);
     let blocks = sides.filters.div_ceil(block);
     let place = group * channels + GAP;
     let out_place = blocks * group * block + GAP;
     let sum_place = blocks * sides.channels * block + GAP;
-    let mut tiles = vec![0f32; PLACES * place];
-    let mut grads = vec![0f32; PLACES * out_place];
-    let mut products = vec![0f32; PLACES * sum_place];
+    let mut room_of_tiles = scratch(PLACES * place);
+    let mut room_of_grads = scratch(PLACES * out_place);
+    let mut room_of_products = scratch(PLACES * sum_place);
+    let tiles = room_of_tiles.as_mut_ptr().cast::<f32>();
+    let grads = room_of_grads.as_mut_ptr().cast::<f32>();
+    let products = room_of_products.as_mut_ptr().cast::<f32>();
     let mut room = Room::new(sides.channels, sides.zeros, sides.tiles(), 2);
     let mut grad_room = Room::new(sides.filters, 0, sides.tiles(), 0);
+    if all == 0 {
+        return;
+    }
     let mut first = 0;
     while first < all {
         let count = group.min(all - first);
+        let mut places = sides.tiles_from(first);
         for tile in 0..count {
-            let (image, at) = sides.place_of(first + tile);
+            let (image, at) = places.next();
             if at == [0, 0] {
                 let from = &images[image * sides.from_len()..][..sides.from_len()];
                 room.fill(sides.from[1], from);
@@ -48,12 +55,12 @@ pub(in crate::conv_block) unsafe fn add_weight_grad<S: Simd>(
             // of whole vectors for each tile of the group.
             unsafe {
                 for channel in (0..sides.channels).step_by(S::LANES) {
-                    let to = tiles.as_mut_ptr().add(tile * channels + channel);
+                    let to = tiles.add(tile * channels + channel);
                     transform_pixels::<S>(from.add(channel), room.row, sides.channels, to, place);
                 }
                 for filter in (0..sides.filters).step_by(S::LANES) {
                     let to = filter / block * group * block + tile * block + filter % block;
-                    let to = grads.as_mut_ptr().add(to);
+                    let to = grads.add(to);
                     let from = grad.add(filter);
                     transform_grads::<S>(from, grad_room.row, sides.filters, to, out_place);
                 }
@@ -67,15 +74,16 @@ pub(in crate::conv_block) unsafe fn add_weight_grad<S: Simd>(
                 let product = Product {
                     rows: sides.channels,
                     inner: count,
-                    left: tiles.as_ptr().add(at * place),
+                    left: tiles.add(at * place),
                     left_row: 1,
                     left_inner: channels,
-                    right: grads.as_ptr().add(at * out_place + index * group * block),
-                    result: products
-                        .as_mut_ptr()
-                        .add(at * sum_place + index * sides.channels * block),
+                    right: grads.add(at * out_place + index * group * block),
+                    result: products.add(at * sum_place + index * sides.channels * block),
                 };
-                product.run::<S, true>(narrow);
+                match first {
+                    0 => product.run::<S, false>(narrow),
+                    _ => product.run::<S, true>(narrow),
+                }
             }
         }
         first += count;
@@ -87,7 +95,7 @@ pub(in crate::conv_block) unsafe fn add_weight_grad<S: Simd>(
             let from = sides.panel(sides.channels, channel, filter, S::LANES);
             // SAFETY: the lengths are as asserted.
             unsafe {
-                let from = products.as_ptr().add(from);
+                let from = products.add(from);
                 let to = sums.as_mut_ptr().add(channel * filters + filter);
                 kernel_out::<S>(from, sum_place, to, sides.channels * filters);
             }
