@@ -20,15 +20,15 @@ pub(super) fn convolve(
     bias: Option<&[f32]>,
     output: &mut [f32],
 ) {
-    let n_images = images.len() / sides.from_len();
-    assert_eq!(images.len(), n_images * sides.from_len());
-    assert_eq!(output.len(), n_images * sides.to_len());
+    let n_images = images.len() / sides.image_len();
+    assert_eq!(images.len(), n_images * sides.image_len());
+    assert_eq!(output.len(), n_images * sides.output_len());
     let weight = transformed(instructions, sides, by_tap);
-    let parts = Parts::new(output, IMAGES * sides.to_len());
+    let parts = Parts::new(output, IMAGES * sides.output_len());
     for_each(parts.count(), &|index| {
         let task = Task {
             sides,
-            images: part_of(images, IMAGES * sides.from_len(), index),
+            images: part_of(images, IMAGES * sides.image_len(), index),
             weight: &weight,
         };
         // SAFETY: each task has an index of its own.
@@ -46,8 +46,8 @@ pub(super) fn pool(
     bias: &[f32],
     (output, route): (&mut [f32], &mut [u8]),
 ) {
-    let n_images = images.len() / sides.from_len();
-    assert_eq!(images.len(), n_images * sides.from_len());
+    let n_images = images.len() / sides.image_len();
+    assert_eq!(images.len(), n_images * sides.image_len());
     assert_eq!(output.len(), n_images * spec.output_len());
     assert_eq!(route.len(), output.len());
     let weight = transformed(instructions, sides, by_tap);
@@ -56,7 +56,7 @@ pub(super) fn pool(
     for_each(parts.count(), &|index| {
         let task = Task {
             sides,
-            images: part_of(images, IMAGES * sides.from_len(), index),
+            images: part_of(images, IMAGES * sides.image_len(), index),
             weight: &weight,
         };
         let pool = Pool {
@@ -114,7 +114,7 @@ unsafe fn convolve_images<S: Simd>(task: &Task, bias: Option<&[f32]>, output: &m
         let mut tiles = sides.tiles_from(first);
         for tile in 0..count {
             let (image, [tile_y, tile_x]) = tiles.next();
-            let output = &mut output[image * sides.to_len()..][..sides.to_len()];
+            let output = &mut output[image * sides.output_len()..][..sides.output_len()];
             for filter in (0..sides.filters).step_by(S::LANES) {
                 let used = S::LANES.min(sides.filters - filter);
                 // SAFETY: there are biases for whole vectors, and products of the tiles of the group.
@@ -198,7 +198,7 @@ impl Work {
     #[inline(always)]
     fn new<S: Simd>(task: &Task, unit: usize) -> Self {
         let (sides, block) = (task.sides, 2 * S::LANES);
-        let all = task.images.len() / sides.from_len() * sides.of_an_image();
+        let all = task.images.len() / sides.image_len() * sides.of_an_image();
         let group = match unit {
             1 => group(all, GROUP),
             _ => GROUP.next_multiple_of(unit).min(all),
@@ -227,7 +227,7 @@ impl Work {
         for tile in 0..count {
             let (image, at) = tiles.next();
             if at == [0, 0] {
-                let from = &task.images[image * sides.from_len()..][..sides.from_len()];
+                let from = &task.images[image * sides.image_len()..][..sides.image_len()];
                 self.room.fill(sides.from[1], from);
             }
             let from = self.room.tile(at);

@@ -153,11 +153,11 @@ impl Sides {
         }
     }
 
-    fn from_len(&self) -> usize {
+    fn image_len(&self) -> usize {
         self.from[0] * self.from[1] * self.channels
     }
 
-    fn to_len(&self) -> usize {
+    fn output_len(&self) -> usize {
         self.to[0] * self.to[1] * self.filters
     }
 

@@ -19,8 +19,8 @@ pub(in crate::conv_block) unsafe fn add_weight_grad<S: Simd>(
 ) {
     let sides = Sides::of(spec);
     let block = 2 * S::LANES;
-    let all = grad.len() / sides.to_len() * sides.of_an_image();
-    assert!(images.len() / sides.from_len() == grad.len() / sides.to_len());
+    let all = grad.len() / sides.output_len() * sides.of_an_image();
+    assert!(images.len() / sides.image_len() == grad.len() / sides.output_len());
     let group = group(all, GROUP_OF_WEIGHTS);
     let channels = padded(sides.channels, S::LANES);
     let blocks = sides.filters.div_ceil(block);
@@ -45,9 +45,9 @@ pub(in crate::conv_block) unsafe fn add_weight_grad<S: Simd>(
         for tile in 0..count {
             let (image, at) = places.next();
             if at == [0, 0] {
-                let from = &images[image * sides.from_len()..][..sides.from_len()];
+                let from = &images[image * sides.image_len()..][..sides.image_len()];
                 room.fill(sides.from[1], from);
-                let from = &grad[image * sides.to_len()..][..sides.to_len()];
+                let from = &grad[image * sides.output_len()..][..sides.output_len()];
                 grad_room.fill(sides.to[1], from);
             }
             let (from, grad) = (room.tile(at), grad_room.tile(at));
