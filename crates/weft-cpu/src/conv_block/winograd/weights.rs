@@ -21,6 +21,9 @@ pub(in crate::conv_block) unsafe fn add_weight_grad<S: Simd>(
     let block = 2 * S::LANES;
     let all = grad.len() / sides.output_len() * sides.of_an_image();
     assert!(images.len() / sides.image_len() == grad.len() / sides.output_len());
+    if all == 0 {
+        return;
+    }
     let group = group(all, GROUP_OF_WEIGHTS);
     let channels = padded(sides.channels, S::LANES);
     let blocks = sides.filters.div_ceil(block);
@@ -35,9 +38,6 @@ pub(in crate::conv_block) unsafe fn add_weight_grad<S: Simd>(
     let products = room_of_products.as_mut_ptr().cast::<f32>();
     let mut room = Room::new(sides.channels, sides.zeros, sides.tiles(), 2);
     let mut grad_room = Room::new(sides.filters, 0, sides.tiles(), 0);
-    if all == 0 {
-        return;
-    }
     let mut first = 0;
     while first < all {
         let count = group.min(all - first);
