@@ -248,6 +248,7 @@ impl Experiment {
             n_rollbacks: state.rollbacks.len(),
             time: records::utc_now(),
             weft: env!("CARGO_PKG_VERSION").to_owned(),
+            git_commit: git_commit(),
             backend: self.device.backend.to_owned(),
             device: self.device.name.clone(),
             cpu_threads: device::threads(),

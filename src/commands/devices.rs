@@ -51,7 +51,7 @@ fn describe(adapter: &Adapter, best: Option<usize>) {
     ));
 }
 
-/// Those of the built-in recipe.
+/// Those of the quickstart.
 fn kernels(adapter: Option<&Adapter>) -> String {
     let quickstart: Result<ExperimentConfig, _> = toml::from_str(QUICKSTART);
     let quickstart = quickstart.unwrap_or_default();

@@ -1,6 +1,7 @@
 //! `weft recipes`
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,7 +11,7 @@ use super::{say, warn};
 use crate::cli::RecipesArgs;
 use crate::config::recipes::{self, RECIPES, Recipe};
 use crate::model::InputShape;
-use crate::report::recipes::{RecipeRun, replaced, table};
+use crate::report::recipes::{MARKERS, RecipeRun, lost, replaced, table};
 use crate::run::{RunFolder, records};
 use crate::text::{printable, thousands};
 
@@ -84,19 +85,30 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 
 fn write_table(file: &Path, paths: &[PathBuf]) -> Result<()> {
     let shown = file.display();
-    let text = fs::read_to_string(file).with_context(|| {
-        format!("{shown} cannot be read\nhint: give a file with the table's markers, such as docs/recipes.md")
-    })?;
+    let text = match fs::read_to_string(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => MARKERS.join("\n") + "\n",
+        text => text.with_context(|| {
+            format!("{shown} cannot be read\nhint: give a text file with the table's markers, or a new name")
+        })?,
+    };
     let folders = run_folders(paths)?;
     let runs: Vec<RecipeRun> = folders.iter().map(RecipeRun::read).collect::<Result<_>>()?;
     let table = match table(&runs)? {
         Ok(table) => table,
         Err(wrong) => bail!(
             "{shown} is left as it is: the runs do not follow the protocol of docs/recipes.md\n  {}\n\
-             hint: put them right, or leave them out",
+             hint: put them right; leave out none but those that were never meant for it",
             wrong.join("\n  ")
         ),
     };
+    let lost = lost(&text, &table);
+    if !lost.is_empty() {
+        bail!(
+            "{shown} is left as it is: it has rows that no given run is of: {}\n\
+             hint: give the runs of all rows, or another file",
+            lost.join(", ")
+        );
+    }
     let text = replaced(&text, &table).map_err(|what| {
         anyhow::anyhow!(
             "{shown} is left as it is: {what}\nhint: the table is written between two such lines, once"

@@ -122,17 +122,26 @@ fn plan(
     config.train.epochs = epochs.unwrap_or(config.train.epochs);
     let planned = config.train.epochs;
     let asked = epochs.is_some() || planned != before.train.epochs;
+    let root = run.root.display();
+    // What was saved within an epoch is no result: that epoch is ended first.
+    let is_within = state.batch > 0;
+    if is_within && planned <= done {
+        let epoch = state.epoch;
+        bail!(
+            "{root} is within epoch {epoch}, so {planned} epochs are behind it\n\
+             hint: give {epoch} or more"
+        );
+    }
     if asked && planned < done {
         bail!(
-            "{} has done {done} epochs, so {planned} are behind it\nhint: give {done} or more",
-            run.root.display()
+            "{root} has done {done} epochs, so {planned} are behind it\nhint: give {done} or more"
         );
     }
     if asked && planned > done && config.early_stopping.stops(state) {
         // Asking for more overrules an early stop: patience starts anew.
         state.epochs_without_improvement = 0;
     }
-    state.finished = done >= planned || config.early_stopping.stops(state);
+    state.finished = !is_within && (done >= planned || config.early_stopping.stops(state));
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::config::ExperimentConfig;
 use crate::evaluate::predictions::Predictions;
 use crate::run::RunFolder;
 use crate::run::records::{self, Environment, EpochRow, Evaluation};
@@ -99,6 +100,14 @@ impl RunRecords {
     pub fn best_epoch(&self) -> Option<u64> {
         let best = self.rows.iter().rev().find(|row| row.best);
         best.map(|row| row.epoch)
+    }
+
+    /// `train.label_smoothing`, which the training loss has in it and no other loss. 0 where config.toml
+    /// cannot be read.
+    #[must_use]
+    pub fn label_smoothing(&self) -> f64 {
+        let config: Option<ExperimentConfig> = toml::from_str(&self.config_toml).ok();
+        config.map_or(0.0, |config| config.train.label_smoothing)
     }
 }
 

@@ -7,6 +7,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -16,9 +17,11 @@ use crate::config::recipes::RECIPES;
 use crate::config::{ExperimentConfig, changed};
 use crate::model::InputShape;
 use crate::run::RunFolder;
+use crate::run::checkpoints::Store;
 use crate::run::input::ModelInput;
-use crate::run::records::{Environment, EpochRow, Evaluation, TrainState};
+use crate::run::records::{Change, Environment, EpochRow, Evaluation, TrainState};
 use crate::text::{printable, thousands};
+use crate::train::checkpoint::CONFIG_FILE;
 pub use protocol::{MIN_SEEDS, faults};
 
 /// What stands before and behind the table in its file.
@@ -37,7 +40,10 @@ const HEAD: &str = "\
 pub struct RecipeRun {
     /// The folder, for people.
     pub root: String,
+    /// That it was trained with.
     pub config: ExperimentConfig,
+    /// What config.toml has by now that it was not trained with.
+    pub changes: Vec<Change>,
     pub environment: Environment,
     pub rows: Vec<EpochRow>,
     pub evaluation: Option<Evaluation>,
@@ -50,12 +56,16 @@ impl RecipeRun {
     /// Reads the records of a run folder.
     pub fn read(run: &RunFolder) -> Result<Self> {
         let records = RunRecords::read(run)?;
-        let config: ExperimentConfig = toml::from_str(&records.config_toml).with_context(|| {
-            format!(
-                "{} is of another weft\nhint: use the weft that wrote it",
-                run.config().display()
-            )
-        })?;
+        let of_file = config_of(&records.config_toml, &run.config())?;
+        let state = Saved::read(run, &of_file, None).state;
+        let (config, changes) = match &state {
+            Some(state) => {
+                let config = saved_config(run, state.step)?;
+                let (fixed, free) = config.changes(&of_file)?;
+                (config, [fixed, free].concat())
+            }
+            None => (of_file, Vec::new()),
+        };
         let about = ModelInput::read(&run.input())?;
         let input = InputShape {
             channels: about.channels,
@@ -68,8 +78,9 @@ impl RecipeRun {
         Ok(Self {
             root: printable(&run.root.display().to_string()),
             n_parameters: parameters.fold(0, u64::saturating_add),
-            state: Saved::read(run, &config, None).state,
+            state,
             config,
+            changes,
             environment: records.environment,
             rows: records.rows,
             evaluation: records.evaluated.map(|it| it.evaluation),
@@ -90,6 +101,23 @@ impl RecipeRun {
             false => devices.join(", then "),
         }
     }
+}
+
+fn config_of(text: &str, path: &Path) -> Result<ExperimentConfig> {
+    ExperimentConfig::from_checkpoint(text).with_context(|| {
+        format!(
+            "{} is of another weft\nhint: use the weft that wrote it",
+            path.display()
+        )
+    })
+}
+
+/// The config of a checkpoint.
+fn saved_config(run: &RunFolder, step: u64) -> Result<ExperimentConfig> {
+    let store = Store::new(&run.root);
+    let (_, bytes) = store.load_file(step, CONFIG_FILE)?;
+    let path = store.step_folder(step).join(CONFIG_FILE);
+    config_of(&String::from_utf8_lossy(&bytes), &path)
 }
 
 type Values = BTreeMap<String, String>;
@@ -278,6 +306,19 @@ fn seconds(runs: &[&RecipeRun]) -> String {
         let _ = write!(text, "{between}{mean:.digits$}");
     }
     text
+}
+
+/// The names of the rows that a text has between its markers and a table has not.
+pub fn lost(text: &str, table: &str) -> Vec<String> {
+    let [begin, end] = MARKERS;
+    let old = text.split_once(begin).map_or("", |(_, rest)| rest);
+    let old = old.split_once(end).map_or(old, |(old, _)| old);
+    let name = |line: &str| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned());
+    let new: Vec<String> = table.lines().filter_map(name).collect();
+    let mut lost: Vec<String> = old.lines().filter_map(name).collect();
+    lost.retain(|name| !new.contains(name));
+    lost.dedup();
+    lost
 }
 
 /// The text of a file with a table between its markers, or what is wrong with the markers.

@@ -74,6 +74,9 @@ pub struct Start {
     /// UTC, ISO 8601.
     pub time: String,
     pub weft: String,
+    /// Of the folder in which it was started. None where there is none, and in older records.
+    #[serde(default)]
+    pub git_commit: Option<String>,
     /// As `--device` takes it, and as people call it.
     pub backend: String,
     pub device: String,

@@ -94,7 +94,8 @@ pub(super) fn observe_plateau(
     plateau.epochs_without_improvement += 1;
     if plateau.epochs_without_improvement > config.patience {
         plateau.epochs_without_improvement = 0;
-        let floor = config.minimum_learning_rate / peak;
+        // Where the floor lies above the first rate, the rate stays: it is never raised.
+        let floor = (config.minimum_learning_rate / peak).min(plateau.factor);
         plateau.factor = (plateau.factor * config.factor).max(floor);
     }
 }
@@ -164,5 +165,10 @@ mod tests {
             })
             .collect();
         assert_eq!(factors, [1.0, 1.0, 0.5, 0.5, 0.3, 0.3, 0.3]);
+        // A floor above the rate does not raise it.
+        for loss in [1.0, 1.0, 1.0] {
+            observe_plateau(&config, 0.01, &mut plateau, loss);
+        }
+        assert_eq!(plateau.factor, 0.3);
     }
 }

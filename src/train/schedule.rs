@@ -165,11 +165,11 @@ impl Schedule {
             }
             ScheduleConfig::OneCycle(cycle) => {
                 let last = (total - 1.0).max(1.0);
-                let top = (cycle.warmup_fraction * last).max(f64::MIN_POSITIVE);
+                let top = cycle.warmup_fraction * last;
                 if at < top {
                     glide(cycle.initial_fraction, 1.0, at / top)
                 } else {
-                    let progress = (at - top) / (last - top).max(1.0);
+                    let progress = (at - top) / (last - top).max(f64::MIN_POSITIVE);
                     glide(1.0, cycle.final_fraction, progress)
                 }
             }
@@ -234,6 +234,24 @@ mod tests {
         let peak = rates.iter().cloned().fold(0.0, f64::max);
         assert!((0.0999..=0.1).contains(&peak), "{peak}");
         assert!((rates[99] - 0.1 * 4e-6).abs() < 1e-12);
+    }
+
+    #[test]
+    fn one_cycle_without_warm_up_begins_at_the_peak_and_a_late_top_still_falls() {
+        let cycle = |warmup_fraction| {
+            let config = OneCycleConfig {
+                warmup_fraction,
+                ..OneCycleConfig::default()
+            };
+            rates(ScheduleConfig::OneCycle(config), 3, 2)
+        };
+        let close = |rate: f64, expected: f64| assert!((rate - expected).abs() < 1e-12, "{rate}");
+        let rates = cycle(0.0);
+        close(rates[0], 0.1);
+        close(rates[5], 0.1 * 4e-6);
+        let rates = cycle(0.9);
+        close(rates[0], 0.004);
+        close(rates[5], 0.1 * 4e-6);
     }
 
     #[test]

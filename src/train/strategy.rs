@@ -146,7 +146,8 @@ impl Pass<'_> {
                 return Ok(Ended::Stopped);
             }
         }
-        if self.settings.early_stopping.stops(&self.state) {
+        let is_early = self.state.epoch <= self.settings.epochs;
+        if is_early && self.settings.early_stopping.stops(&self.state) {
             Ok(Ended::EarlyStopped)
         } else {
             Ok(Ended::Finished)

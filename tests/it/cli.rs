@@ -362,6 +362,23 @@ fn interrupted(signal: &str, code: i32) {
         numbers.collect()
     };
     let done = epochs_of(std::fs::read_to_string(&results).unwrap()).len() as u64;
+    // What was saved within an epoch is not taken for the end of the one before.
+    let state = std::fs::read(at.join(format!(
+        "runs/quickstart/checkpoints/step-{step}/state.json"
+    )));
+    let state: serde_json::Value = serde_json::from_slice(&state.unwrap()).unwrap();
+    let within = state["batch"].as_u64().unwrap() > 0;
+    let back = ["resume", "runs/quickstart", "--epochs", &done.to_string()];
+    if within {
+        let refused = run(at, &back);
+        assert!(!refused.status.success(), "{}", stdout(&refused));
+        let expected = format!(
+            "error: runs/quickstart is within epoch {0}, so {done} epochs are behind it\n\
+             hint: give {0} or more",
+            done + 1
+        );
+        assert_eq!(stderr(&refused), expected);
+    }
     let epochs = (done + 1).to_string();
     let resumed = run(
         at,

@@ -483,7 +483,12 @@ fn curves_of_any_run_are_drawn() {
         assert_eq!(has("validation"), index != 2, "{index}");
         assert_eq!(has("logarithmic"), index == 1 || index == 3, "{index}");
         assert_eq!(has("bestepoch2"), (1..4).contains(&index), "{index}");
+        assert!(!has("smoothing"));
     }
+    case.records.config_toml = "[train]\nlabel_smoothing = 0.1\n".to_owned();
+    case.draw();
+    let text = case.svg("curves").text;
+    assert!(text.contains("thelosswithlabelsmoothing0.1"), "{text}");
 }
 
 #[test]

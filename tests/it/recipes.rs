@@ -187,6 +187,32 @@ fn the_table_is_made_of_finished_runs_on_the_full_data() {
     ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
+    // A file that is not there yet is made; one that has other rows keeps them.
+    run(at, &["recipes", "--table", "new.md", "runs"]);
+    let new = fs::read_to_string(at.join("new.md")).unwrap();
+    assert!(text.contains(new.trim_end()), "{new}");
+    let others = text.replace("| `s1` (", "| `other` (");
+    fs::write(&file, &others).unwrap();
+    let error = fail(at, &["recipes", "--table", "table.md", "runs"]);
+    assert!(
+        error.contains("rows that no given run is of: other\nhint: "),
+        "{error}"
+    );
+    assert_eq!(fs::read_to_string(&file).unwrap(), others);
+    // The config that counts is the one that was trained with.
+    let config = at.join("runs/s2/config.toml");
+    let as_trained = fs::read_to_string(&config).unwrap();
+    fs::write(&config, as_trained.replace("seed = 2", "seed = 4")).unwrap();
+    let error = fail(at, &["recipes", "--table", "new.md", "runs"]);
+    assert!(
+        error.contains("runs/s2: seed: 2 -> 4 was changed in config.toml since it was trained"),
+        "{error}"
+    );
+    fs::write(&config, as_trained).unwrap();
+    run(at, &["resume", "runs/s2", "--set", "evaluation.tta=none"]);
+    let error = fail(at, &["recipes", "--table", "new.md", "runs"]);
+    assert!(error.contains("runs/s2: evaluation.tta: "), "{error}");
+    assert_eq!(fs::read_to_string(at.join("new.md")).unwrap(), new);
 }
 
 #[test]
@@ -213,7 +239,10 @@ fn runs_that_break_the_protocol_are_refused_and_the_file_stays() {
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), before);
     let error = fail(at, &["recipes", "--table", "none.md", "runs"]);
-    assert!(error.contains("none.md cannot be read"), "{error}");
+    assert!(error.contains("none.md is left as it is"), "{error}");
+    assert!(!at.join("none.md").exists());
+    let error = fail(at, &["recipes", "--table", "runs", "runs"]);
+    assert!(error.contains("runs cannot be read"), "{error}");
     let error = fail(at, &["recipes", "--table", "table.md", "nowhere"]);
     assert!(error.contains("nowhere"), "{error}");
     let error = fail(at, &["recipes", "--table", "table.md"]);

@@ -40,8 +40,12 @@ pub(super) fn draw(figure: &Figure) -> Drawn {
     };
     let best = figure.records.best_epoch();
     let best = rows.iter().find(|row| Some(row.epoch) == best);
+    let smoothing = match figure.records.label_smoothing() {
+        0.0 => String::new(),
+        part => format!(", the loss with label smoothing {}", short(part)),
+    };
     let subtitle = format!(
-        "{}; the training lines are means over each epoch's batches, while the weights change{}",
+        "{}; the training lines are means over each epoch's batches, while the weights change{smoothing}{}",
         epochs(first, last),
         best.map_or(String::new(), |row| format!("; {}", told_best(row)))
     );

@@ -8,14 +8,8 @@ pub const MIN_SEEDS: usize = 3;
 /// Fashion-MNIST's test images.
 const N_TEST: u64 = 10_000;
 
-/// Keys that may change while a run is trained: no number of the table depends on them.
-const FREE: [&str; 4] = [
-    "report.",
-    "checkpoint.",
-    "train.evaluation_batch_size",
-    // The result is checked against the config's.
-    "evaluation.",
-];
+/// Keys that may change while a run is trained and later: no number of the table depends on them.
+const FREE: [&str; 3] = ["report.", "checkpoint.", "train.evaluation_batch_size"];
 
 /// What keeps a run out of the table: "RUN: what; fix", one for each fault.
 pub fn faults(run: &RecipeRun) -> Vec<String> {
@@ -90,12 +84,28 @@ fn of_history(run: &RecipeRun) -> Faults {
         return Vec::new();
     };
     let mut faults = Vec::new();
-    let changes = state.starts.iter().flat_map(|start| &start.changes);
+    let anew = "train it anew with the last value".to_owned();
     let is_free = |key: &str| FREE.iter().any(|free| key.starts_with(free));
+    let changes = state.starts.iter().flat_map(|start| &start.changes);
     for change in changes.filter(|change| !is_free(&change.key)) {
+        let what = format!("{change} was changed while it was trained");
+        faults.push((what, anew.clone()));
+    }
+    for change in run.changes.iter().filter(|change| !is_free(&change.key)) {
+        let what = format!("{change} was changed in config.toml since it was trained");
+        faults.push((what, format!("undo that, or {anew}")));
+    }
+    let went_on = state.starts.iter().map(|start| &start.git_commit);
+    let mut commits: Vec<&String> = [&run.environment.git_commit]
+        .into_iter()
+        .chain(went_on)
+        .flatten()
+        .collect();
+    commits.dedup();
+    if let [first, second, ..] = commits[..] {
         faults.push((
-            format!("{change} was changed while it was trained"),
-            "train it anew with the last value".to_owned(),
+            format!("it was begun at commit {first} and went on at {second}"),
+            "train it anew at one commit".to_owned(),
         ));
     }
     if !state.rollbacks.is_empty() {
@@ -145,7 +155,7 @@ pub(super) fn faults_of_group(runs: &[&RecipeRun]) -> Vec<String> {
     let pairs = runs.iter().zip(runs.iter().skip(1));
     for (before, run) in pairs.filter(|(a, b)| a.config.seed == b.config.seed) {
         faults.push(format!(
-            "{}: it has the seed of {}, {}; leave one of them out",
+            "{}: it has the seed of {}, {}; give the run that was trained first alone",
             run.root, before.root, run.config.seed
         ));
     }

@@ -30,6 +30,7 @@ fn run(seed: u64, accuracy: f64) -> RecipeRun {
     RecipeRun {
         root: format!("runs/mine-{seed}"),
         config,
+        changes: Vec::new(),
         environment: environment(),
         rows: vec![row(1), row(2)],
         evaluation: Some(evaluation(accuracy)),
@@ -98,11 +99,20 @@ fn start(device: &str, changes: Vec<Change>) -> Start {
         n_rollbacks: 0,
         time: String::new(),
         weft: String::new(),
+        git_commit: Some("0123456789abcdef".to_owned()),
         backend: "cpu".to_owned(),
         device: device.to_owned(),
         cpu_threads: 2,
         changes,
         overruled_patience: false,
+    }
+}
+
+fn change(key: &str, from: &str, to: &str) -> Change {
+    Change {
+        key: key.to_owned(),
+        from: Some(from.to_owned()),
+        to: Some(to.to_owned()),
     }
 }
 
@@ -224,7 +234,7 @@ fn a_built_in_recipe_has_its_name_and_a_changed_one_says_what_was_changed() {
 #[test]
 fn each_breach_of_the_protocol_is_told_with_the_run_and_the_fix() {
     type Breach = fn(&mut RecipeRun);
-    let breaches: [(Breach, &str, &str); 14] = [
+    let breaches: [(Breach, &str, &str); 17] = [
         (
             |run| run.environment.data = json!({ "kind": "sample" }),
             "the embedded sample",
@@ -283,11 +293,7 @@ fn each_breach_of_the_protocol_is_told_with_the_run_and_the_fix() {
         ),
         (
             |run| {
-                let change = Change {
-                    key: "train.epochs".to_owned(),
-                    from: Some("1".to_owned()),
-                    to: Some("2".to_owned()),
-                };
+                let change = change("train.epochs", "1", "2");
                 run.state
                     .as_mut()
                     .unwrap()
@@ -296,6 +302,25 @@ fn each_breach_of_the_protocol_is_told_with_the_run_and_the_fix() {
             },
             "train.epochs: 1 -> 2 was changed",
             "train it anew",
+        ),
+        (
+            |run| run.changes = vec![change("seed", "1", "2")],
+            "seed: 1 -> 2 was changed in config.toml",
+            "undo that, or train it anew",
+        ),
+        (
+            |run| run.changes = vec![change("evaluation.tta", "none", "flip")],
+            "evaluation.tta: none -> flip was changed",
+            "train it anew",
+        ),
+        (
+            |run| {
+                let mut later = start("CPU", Vec::new());
+                later.git_commit = Some("fedcba".to_owned());
+                run.state.as_mut().unwrap().starts.push(later);
+            },
+            "begun at commit 0123456789abcdef and went on at fedcba",
+            "at one commit",
         ),
         (
             |run| {
@@ -310,6 +335,9 @@ fn each_breach_of_the_protocol_is_told_with_the_run_and_the_fix() {
         ),
     ];
     assert_eq!(faults(&run(2, 0.9)), [] as [String; 0]);
+    let mut plotted = run(2, 0.9);
+    plotted.changes = vec![change("report.plots", "true", "false")];
+    assert_eq!(faults(&plotted), [] as [String; 0]);
     for (breach, what, fix) in breaches {
         let mut runs = three();
         breach(&mut runs[2]);
@@ -359,4 +387,14 @@ fn the_table_stands_between_its_markers_and_all_else_stays() {
     ] {
         assert!(replaced(bad, "").is_err(), "{bad}");
     }
+}
+
+#[test]
+fn rows_that_a_new_table_has_not_are_told() {
+    let [begin, end] = MARKERS;
+    let old = "| recipe |\n|---|\n| `a` | 1 |\n| `b` (no built-in recipe) | 2 |\n";
+    let text = format!("| `c` |\n{begin}\n\n{old}\n{end}\n| `d` |\n");
+    assert_eq!(lost(&text, "| `b` | 3 |\n"), ["a"]);
+    assert_eq!(lost(&text, old), [] as [String; 0]);
+    assert_eq!(lost("", old), [] as [String; 0]);
 }
