@@ -337,6 +337,7 @@ impl Experiment {
             split: split.as_str().to_owned(),
             checkpoint_step: of.manifest.step,
             checkpoint_epoch: state.history.last().map_or(0, |row| row.epoch),
+            within_epoch: state.batch > 0,
             averaged: is_averaged(of),
             tta: outcome.plain.map(|plain| TestTimeAugmentation {
                 mode: outcome.tta,

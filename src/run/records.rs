@@ -217,7 +217,11 @@ pub struct Evaluation {
     pub schema: u32,
     pub split: String,
     pub checkpoint_step: u64,
+    /// The last epoch that was done by then.
     pub checkpoint_epoch: u64,
+    /// Whether the checkpoint was saved within the epoch that follows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub within_epoch: bool,
     /// Whether the model is the average of the weights (`train.ema_decay`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub averaged: bool,
@@ -268,6 +272,19 @@ impl Evaluation {
     #[must_use]
     pub fn mode(&self) -> Tta {
         self.tta.map_or(Tta::None, |tta| tta.mode)
+    }
+
+    /// "epoch 3", or "epoch 3 and a part of epoch 4".
+    #[must_use]
+    pub fn epochs(&self) -> String {
+        let epoch = self.checkpoint_epoch;
+        match self.within_epoch {
+            true => format!(
+                "epoch {epoch} and a part of epoch {}",
+                epoch.saturating_add(1)
+            ),
+            false => format!("epoch {epoch}"),
+        }
     }
 
     /// "mean of 2 views: flip", where it is one.

@@ -378,6 +378,12 @@ fn interrupted(signal: &str, code: i32) {
             done + 1
         );
         assert_eq!(stderr(&refused), expected);
+        // Nor is its result told as that of the epoch before.
+        assert!(run(at, &["evaluate", "runs/quickstart"]).status.success());
+        let record = at.join("runs/quickstart/evaluation.json");
+        let record = weft::run::records::read_evaluation(&record).unwrap();
+        let expected = format!("epoch {done} and a part of epoch {}", done + 1);
+        assert_eq!(record.epochs(), expected);
     }
     let epochs = (done + 1).to_string();
     let resumed = run(

@@ -102,6 +102,7 @@ fn evaluation(predictions: &Predictions, names: &[String]) -> Evaluation {
         split: "test".to_owned(),
         checkpoint_step: 30,
         checkpoint_epoch: 3,
+        within_epoch: false,
         averaged: false,
         tta: None,
         n_images: confusion.n_images(),

@@ -33,7 +33,7 @@ pub(super) fn headline(run: &Run) -> String {
             })
         };
         let accuracy = percent(evaluation.accuracy, 2);
-        let mut notes = vec![format!("after epoch {}", evaluation.checkpoint_epoch)];
+        let mut notes = vec![format!("after {}", evaluation.epochs())];
         if evaluation.averaged {
             notes.push("average of the weights".to_owned());
         }

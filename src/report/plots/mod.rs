@@ -180,10 +180,10 @@ impl Figure<'_> {
             Some(format!(", {told} (accuracy {without:.4} without)"))
         });
         format!(
-            "{} split, {} images, epoch {}{}",
+            "{} split, {} images, {}{}",
             evaluation.split,
             thousands(evaluation.n_images),
-            evaluation.checkpoint_epoch,
+            evaluation.epochs(),
             views.unwrap_or_default()
         )
     }

@@ -13,12 +13,18 @@ const FREE: [&str; 3] = ["report.", "checkpoint.", "train.evaluation_batch_size"
 
 /// What keeps a run out of the table: "RUN: what; fix", one for each fault.
 pub fn faults(run: &RecipeRun) -> Vec<String> {
+    let of_training = of_training(run);
+    // The test split is not to be read before the end.
+    let of_result = match of_training.is_empty() {
+        true => of_result(run),
+        false => Vec::new(),
+    };
     let all = [
         of_data(run),
         of_config(run),
-        of_training(run),
+        of_training,
         of_history(run),
-        of_result(run),
+        of_result,
     ];
     let all = all.into_iter().flatten();
     all.map(|(what, fix)| format!("{}: {what}; {fix}", run.root))

@@ -74,6 +74,7 @@ fn evaluation(accuracy: f64) -> Evaluation {
         split: "test".to_owned(),
         checkpoint_step: 20,
         checkpoint_epoch: 2,
+        within_epoch: false,
         averaged: false,
         tta: None,
         n_images: 10_000,
@@ -335,6 +336,11 @@ fn each_breach_of_the_protocol_is_told_with_the_run_and_the_fix() {
         ),
     ];
     assert_eq!(faults(&run(2, 0.9)), [] as [String; 0]);
+    // The test split is not to be read before the end.
+    let mut unfinished = run(2, 0.9);
+    unfinished.rows.truncate(1);
+    unfinished.evaluation = None;
+    assert_eq!(faults(&unfinished).len(), 1);
     let mut plotted = run(2, 0.9);
     plotted.changes = vec![change("report.plots", "true", "false")];
     assert_eq!(faults(&plotted), [] as [String; 0]);
