@@ -27,9 +27,13 @@ alias Value = f32;
 var<workgroup> sums: array<f32, ${LANES * SUBS / 2 * PIECE}>;
 
 @compute @workgroup_size(${GROUP}, 1, 1)
-fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: vec3<u32>) {
+fn main(
+    @builtin(local_invocation_index) local: u32,
+    @builtin(workgroup_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
     let sub = local / LANES;
-    let lane = id.x * LANES + local % LANES;
+    let lane = (id.x + id.y * groups.x) * LANES + local % LANES;
     // [group of filters][group of rows][channel]; a lane too many does what another does.
     let within = min(lane, ALL_LANES - 1u);
     let channel = within % CHANNELS;

@@ -10,9 +10,13 @@
 var<workgroup> sums: array<f32, 256>;
 
 @compute @workgroup_size(256, 1, 1)
-fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: vec3<u32>) {
+fn main(
+    @builtin(local_invocation_index) local: u32,
+    @builtin(workgroup_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
     let sub = local / 32u;
-    let item = id.x * 32u + local % 32u;
+    let item = (id.x + id.y * groups.x) * 32u + local % 32u;
     let items = EACH * (TAPS + BIAS) * ALL_LANES;
     var sum = 0.0;
     if item < items {

@@ -393,15 +393,19 @@ impl Experiment {
         input
     }
 
-    /// Writes input.json if it is missing, damaged or of other data: a run of an earlier weft has none.
-    /// Returns whether it was written.
-    pub fn mend_input(&self, run: &RunFolder) -> Result<bool> {
-        let found = ModelInput::read(&run.input());
-        let is_right = found.is_ok_and(|found| found.data_sha256 == self.data_sha256());
-        if !is_right {
-            self.model_input().write(&run.input())?;
-        }
-        Ok(!is_right)
+    /// Writes input.json if it is missing, damaged, of other data or of other class names: a run of an
+    /// earlier weft has none, and classes.txt may have been put right. Returns what was wrong.
+    pub fn mend_input(&self, run: &RunFolder) -> Result<Option<&'static str>> {
+        let fault = match ModelInput::read(&run.input()) {
+            Ok(found) if found.data_sha256 != self.data_sha256() => "of other data",
+            Ok(found) if found.class_names != self.splits.dataset.class_names => {
+                "of other class names than the data has by now"
+            }
+            Ok(_) => return Ok(None),
+            Err(_) => "damaged or gone",
+        };
+        self.model_input().write(&run.input())?;
+        Ok(Some(fault))
     }
 
     /// Writes environment.json.
@@ -465,6 +469,13 @@ impl Experiment {
 
 /// burn's version, for the records. A test compares it with the lock file.
 pub const BURN_VERSION: &str = "0.22.1";
+
+/// How this process was called, for the records.
+pub fn command_line() -> Vec<String> {
+    std::env::args_os()
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect()
+}
 
 fn git_commit() -> Option<String> {
     let output = std::process::Command::new("git")

@@ -6,11 +6,12 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 
 use crate::config::{ExperimentConfig, Loaded};
+use crate::evaluate::predictions::Predictions;
 use crate::experiment::{config_of, state_of};
 use crate::run::RunFolder;
 use crate::run::checkpoints::{Checkpoint, Pointer, Store};
 use crate::run::input::ModelInput;
-use crate::run::records::{self, Environment, EpochRow, TrainState};
+use crate::run::records::{self, Environment, EpochRow, Evaluation, TrainState};
 use crate::train::checkpoint::{AVERAGE_FILE, is_averaged};
 
 /// How a check came out.
@@ -379,7 +380,55 @@ fn check_predictions(run: &RunFolder) -> Result<String> {
     if predictions.confusion() != evaluation.confusion {
         return Err(anyhow!("it does not give the confusion of evaluation.json"));
     }
+    if let Some(key) = differs(&predictions, &evaluation) {
+        return Err(anyhow!("it does not give the {key} of evaluation.json"));
+    }
     Ok(format!("{n_images} rows, as evaluation.json counts them"))
+}
+
+/// The first number of evaluation.json that does not follow from its predictions.
+fn differs(predictions: &Predictions, evaluation: &Evaluation) -> Option<&'static str> {
+    let confusion = &evaluation.confusion;
+    let classes = (0..confusion.n_classes()).map(|class| confusion.class_scores(class));
+    let likelihood = predictions.negative_log_likelihood();
+    let n_bins = evaluation.calibration.bins.len();
+    let close = |one: f64, two: f64, most: f64| (one - two).abs() <= most * two.abs().max(1.0);
+    // The device's loss goes on where a probability is too small for f32.
+    let label = |image| predictions.probabilities(image)[predictions.label(image)];
+    let comparable = (0..predictions.n_images()).all(|image| label(image) > 1e-30);
+    let all = [
+        ("classes", classes.eq(evaluation.classes.iter().copied())),
+        (
+            "macro_mean",
+            confusion.macro_mean() == evaluation.macro_mean,
+        ),
+        (
+            "weighted_mean",
+            confusion.weighted_mean() == evaluation.weighted_mean,
+        ),
+        (
+            "negative_log_likelihood",
+            close(likelihood, evaluation.negative_log_likelihood, 1e-12),
+        ),
+        (
+            "top_2_accuracy",
+            close(
+                predictions.top_k_accuracy(2),
+                evaluation.top_2_accuracy,
+                1e-12,
+            ),
+        ),
+        (
+            "calibration",
+            predictions.calibration(n_bins) == evaluation.calibration,
+        ),
+        (
+            "loss",
+            !comparable || close(likelihood, evaluation.loss, 1e-3),
+        ),
+    ];
+    all.into_iter()
+        .find_map(|(key, is_right)| (!is_right).then_some(key))
 }
 
 /// An error without its hint, in one line.

@@ -115,6 +115,16 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
             }
             lock => lock?,
         };
+        // A training may have gone on or ended meanwhile, with a result of its own.
+        let mut by_now = ResumePoint::find(&run)?;
+        by_now.forget_lost_best(&run);
+        let by_now = experiment.result_step(&by_now.state);
+        if by_now != step {
+            warn(&format!(
+                "\nwarning: the run's result is by now that of step {by_now}; nothing is written"
+            ));
+            return Ok(ExitCode::SUCCESS);
+        }
         experiment.mend_input(&run)?;
         experiment.write_evaluation(&run, &outcome, &checkpoint, split)?;
         say(&format!(

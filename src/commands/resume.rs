@@ -9,7 +9,7 @@ use super::{data_dir, download_bar::DownloadBar, warn};
 use crate::cli::ResumeArgs;
 use crate::config::{ExperimentConfig, Loaded};
 use crate::device::DeviceChoice;
-use crate::experiment::{Experiment, ResumePoint, config_of};
+use crate::experiment::{Experiment, ResumePoint, command_line, config_of};
 use crate::run::records::{Environment, TrainState};
 use crate::run::{RunFolder, records};
 use crate::text::first_line;
@@ -73,10 +73,12 @@ pub(super) fn run(args: ResumeArgs) -> Result<ExitCode> {
     }
     if records::read_json::<Environment>(&run.environment()).is_err() {
         warn("warning: environment.json is damaged or gone; it is written anew");
-        experiment.write_environment(&run, std::env::args().collect())?;
+        experiment.write_environment(&run, command_line())?;
     }
-    if experiment.mend_input(&run)? {
-        warn("warning: input.json was damaged or gone; it is written anew");
+    if let Some(fault) = experiment.mend_input(&run)? {
+        warn(&format!(
+            "warning: input.json was {fault}; it is written anew"
+        ));
     }
     shown.introduce(&experiment, &run);
     match &point {

@@ -9,7 +9,7 @@ use super::{data_dir, download_bar::DownloadBar, quoted, say};
 use crate::cli::TrainArgs;
 use crate::config::Loaded;
 use crate::device::DeviceChoice;
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, command_line};
 use crate::run::RunFolder;
 
 pub(super) fn run(args: TrainArgs) -> Result<ExitCode> {
@@ -39,7 +39,7 @@ pub(super) fn run(args: TrainArgs) -> Result<ExitCode> {
     experiment.check_room(&args.runs_dir)?;
     let run = RunFolder::create(&args.runs_dir, &experiment.config.name)?;
     let lock = run.lock()?;
-    experiment.describe(&run, std::env::args().collect())?;
+    experiment.describe(&run, command_line())?;
     shown.introduce(&experiment, &run);
     let code = training::train_and_report(&experiment, &run, None, args.drill, &shown);
     drop(lock);

@@ -56,6 +56,8 @@ pub(super) fn run(mut args: TuneArgs) -> Result<ExitCode> {
     if before.to_toml()? != toml {
         records::write_text(&folder.study(), &toml)?;
     }
+    // As the workers read it: in the file, what --set gave to one kind is forgotten where a trial has another.
+    let study = Study::read(&folder.study(), &[])?;
     warn_of_torn(&log, &folder);
     match args.last {
         Some(on) => last::run(&study, &folder, &experiment, on, args.quiet),

@@ -18,6 +18,7 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{ColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
 
+use crate::failure;
 use crate::text::first_line;
 
 pub use border::{Border, Region, common_background};
@@ -117,6 +118,24 @@ pub struct Header {
     orientation: Orientation,
 }
 
+impl Header {
+    /// Rows and columns once it is upright.
+    #[must_use]
+    pub fn upright_sides(&self) -> (usize, usize) {
+        let (height, width) = (self.height as usize, self.width as usize);
+        match self.orientation {
+            Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH => (width, height),
+            Orientation::NoTransforms
+            | Orientation::Rotate180
+            | Orientation::FlipHorizontal
+            | Orientation::FlipVertical => (height, width),
+        }
+    }
+}
+
 /// Reads a regular file of at most [`MOST_FILE_BYTES`].
 pub fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
     let file = File::open(path)?;
@@ -156,6 +175,16 @@ pub fn read_from(mut source: impl Read, expected: u64) -> Result<Vec<u8>, ImageE
 
 /// Looks at a file's header; no pixel is decoded.
 pub fn header(bytes: &[u8]) -> Result<Header, ImageError> {
+    unless_it_panics(|| header_of(bytes))
+}
+
+/// A decoder that fails where it should have said what is wrong with the file ends no more than that file.
+fn unless_it_panics<T>(decodes: impl FnOnce() -> Result<T, ImageError>) -> Result<T, ImageError> {
+    let panicked = |_| Err(ImageError::Damaged("its decoder failed".to_owned()));
+    failure::expecting(decodes).unwrap_or_else(panicked)
+}
+
+fn header_of(bytes: &[u8]) -> Result<Header, ImageError> {
     let format = format_of(bytes)?;
     let mut decoder = open(bytes, format)?;
     weigh(bytes, format, &mut decoder)
@@ -165,6 +194,10 @@ pub fn header(bytes: &[u8]) -> Result<Header, ImageError> {
 /// bits rounded to 8, transparency filled with `backdrop`. CMYK becomes RGB; colour profiles are not
 /// applied. What would take more than [`MOST_BYTES`] is refused before a pixel is allocated.
 pub fn decode(bytes: &[u8], backdrop: Backdrop) -> Result<Picture, ImageError> {
+    unless_it_panics(|| decoded(bytes, backdrop))
+}
+
+fn decoded(bytes: &[u8], backdrop: Backdrop) -> Result<Picture, ImageError> {
     let format = format_of(bytes)?;
     let interlaced = match format {
         ImageFormat::Gif => gif::Interlaced::find(bytes),

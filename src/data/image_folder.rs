@@ -165,7 +165,10 @@ fn packed(
         )),
         Found::Nothing => {}
     }
-    let mut packed = convert(scan, options, progress)?;
+    let (mut packed, may_keep) = convert(scan, options, progress)?;
+    if !may_keep {
+        return Ok((packed, None)); // the next start reads those files anew
+    }
     let kept = cache::keep(options.folder, options.cache_root, &key, &mut packed);
     let cache = match kept {
         Ok(path) => Some(path),

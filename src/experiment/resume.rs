@@ -100,6 +100,8 @@ pub(super) fn roll_back(
         Err(_) => store.latest_whole()?.0,
     };
     let mut state = state_of(&checkpoint)?;
+    // It may be the end of a run that was asked to go on.
+    state.finished = false;
     state.starts = after.starts;
     state.rollbacks = after.rollbacks;
     state.rollbacks.push(Rollback {

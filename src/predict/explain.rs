@@ -123,7 +123,7 @@ pub fn write(folder: &Path, name: &str, png: &[u8]) -> io::Result<PathBuf> {
 }
 
 /// Letters and digits of any script, `-`, `_` and inner dots of the last part of a path; the rest becomes
-/// `_`. At most 80 characters.
+/// `_`. At most 80 characters of 160 bytes together: a name of 255 bytes is the usual limit.
 fn safe_stem(name: &str) -> String {
     let last = Path::new(name).file_stem().unwrap_or_default();
     let last = last.to_string_lossy();
@@ -132,7 +132,13 @@ fn safe_stem(name: &str) -> String {
         letter if letter.is_alphanumeric() => letter,
         _ => '_',
     };
-    let stem: String = last.chars().take(80).map(safe).collect();
+    let mut n_bytes = 0;
+    let fits = |letter: &char| {
+        n_bytes += letter.len_utf8();
+        n_bytes <= 160
+    };
+    let letters = last.chars().take(80).map(safe);
+    let stem: String = letters.take_while(fits).collect();
     let stem = stem.trim_matches('.');
     match stem {
         "" | "-" => "stdin".to_owned(),
@@ -155,6 +161,8 @@ mod tests {
         ] {
             assert_eq!(safe_stem(name), stem, "{name:?}");
         }
+        assert_eq!(safe_stem(&"a".repeat(200)), "a".repeat(80));
+        assert_eq!(safe_stem(&"靴".repeat(78)), "靴".repeat(53));
         let folder = tempfile::tempdir().unwrap();
         let taken = folder.path().join("shoe-explained.png");
         std::fs::write(&taken, "mine").unwrap();

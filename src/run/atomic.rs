@@ -14,6 +14,7 @@ pub const TEMPORARY_PREFIX: &str = ".tmp-";
 /// Puts `bytes` at `path` in one step: temporary file, fsync, rename, fsync of the folder.
 pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = temporary_beside(path)?;
+    disk::remove(&temporary)?; // of a process that was killed and had the same number
     let written = write_new(&temporary, bytes).and_then(|()| disk::rename(&temporary, path));
     if written.is_err() {
         // The first error is the one to report; a leftover does no harm.
@@ -27,6 +28,7 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// The same, but never over what is there: that is an error of the kind `AlreadyExists`.
 pub fn publish_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = temporary_beside(path)?;
+    disk::remove(&temporary)?;
     let written = write_new(&temporary, bytes).and_then(|()| disk::publish(&temporary, path));
     // Whether it failed or has two names now; a leftover does no harm.
     let _ = disk::remove(&temporary);

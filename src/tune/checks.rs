@@ -111,7 +111,7 @@ impl Study {
                     let of_any = |value: &Value| {
                         std::iter::once(first)
                             .chain(others.clone())
-                            .any(|other| other.values.coordinate(value).is_some())
+                            .any(|other| other.values.has(value))
                     };
                     if let Some(value) = condition.allowed.iter().find(|value| !of_any(value)) {
                         return refuse(

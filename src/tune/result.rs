@@ -122,7 +122,12 @@ impl Study {
             trials: trials
                 .map(|(number, trial)| self.trial_record(folder, number, trial))
                 .collect(),
-            importance: importance.map(|found| (found.main, found.interactions)),
+            importance: importance.map(|found| study::Importance {
+                shares: found.main,
+                interactions: found.interactions,
+                n_trials: found.n_trials,
+                epochs: found.epochs,
+            }),
             epochs_spent: log.epochs(),
             seconds: log.trials.iter().map(Trial::seconds).sum(),
             finished: around.finished,

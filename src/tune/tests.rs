@@ -123,6 +123,14 @@ fn keys_and_values_that_the_config_does_not_have_are_refused_with_their_line() {
             "0.3 is none of the values of `x`",
         ),
         (
+            "\"model.hidden.units\" = { min = 8, max = 32, step = 8 }\n\"model.dropout\" = { choice = [0.1], when = { \"model.hidden.units\" = 20 } }",
+            "20 is none of the values of `model.hidden.units`",
+        ),
+        (
+            "\"model.dropout\" = { min = 0.0, max = 0.5 }\n\"model.activation\" = { choice = [\"relu\", \"tanh\"], when = { \"model.dropout\" = 0.25 } }",
+            "0.25 is none of the values of `model.dropout`",
+        ),
+        (
             "x = { choice = [1, 2], keys = [\" seed \"] }",
             "`seed` cannot be searched",
         ),
@@ -224,6 +232,24 @@ fn a_kind_that_is_searched_brings_the_keys_of_that_kind() {
                 .contains(&format!("kind = \"{kind}\""))
         );
     }
+}
+
+/// What `weft tune` goes on with is what its workers read.
+#[test]
+fn what_set_gave_to_one_kind_is_forgotten_in_the_study_s_file() {
+    let space = "[search.space]\n\"optimizer.kind\" = { choice = [\"adam\", \"adamw\"] }\n";
+    let given = ["optimizer.weight_decay=0.01".to_owned()];
+    let text = format!("{BASE}{space}");
+    let first = Study::new(Layers::parse("study.toml", &text).unwrap(), &given).unwrap();
+    let file = first.to_toml().unwrap();
+    let read = Study::new(Layers::parse("study.toml", &file).unwrap(), &[]).unwrap();
+    assert_eq!(first.config, read.config);
+    let decays = |coordinate| {
+        let point = read.point(&[coordinate]);
+        let config = read.varied(&point).unwrap().config;
+        config.to_toml().unwrap().contains("weight_decay = 0.01")
+    };
+    assert_eq!([0.1, 0.9].map(decays), [true, false]);
 }
 
 /// A study of two dimensions: 16 units, and a rate.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use super::turn::{Job, Turn};
 use super::{Monitor, Study};
-use crate::experiment::{Experiment, ResumePoint};
+use crate::experiment::{Experiment, ResumePoint, command_line};
 use crate::run::disk;
 use crate::run::records::EpochRow;
 use crate::run::study::{Event, STUDY_SCHEMA, StudyFolder, StudyLock, StudyLog, Worker, now};
@@ -196,13 +196,16 @@ impl Workplace<'_> {
             point.mend(&run)?;
         }
         if point.is_none() || !run.config().is_file() {
-            experiment.describe(&run, std::env::args().collect())?;
+            experiment.describe(&run, command_line())?;
         }
         let start = point.map(|point| (point.checkpoint, point.state));
         let progress = Progress::new(Verbosity::Quiet, self.study.search.max_epochs, None);
         let stop = self.stop.after_epochs(job.epochs);
         let (ended, state) = experiment.train(&run, start, progress, false, stop)?;
-        let of_rung = state.history.iter().filter(|row| row.epoch > job.from);
+        // Somebody may have trained it further.
+        let n_rows = state.history.partition_point(|row| row.epoch <= job.epochs);
+        let history = &state.history[..n_rows];
+        let of_rung = history.iter().filter(|row| row.epoch > job.from);
         let cost = Cost {
             epochs: of_rung.clone().count() as u64,
             seconds: of_rung.map(|row| row.seconds).sum(),
@@ -210,7 +213,7 @@ impl Workplace<'_> {
         let why = match ended {
             Ended::Diverged(diverged) => diverged.to_string(),
             Ended::Stopped if state.epoch <= job.epochs => return Ok(Outcome::Stopped),
-            _ => match best(&state.history, self.study.search.objective) {
+            _ => match best(history, self.study.search.objective) {
                 Some((best_epoch, value)) => {
                     return Ok(Outcome::Ended {
                         value,

@@ -193,3 +193,26 @@ fn a_run_that_stopped_can_be_resumed_with_rollbacks() {
     );
     assert_eq!(tiny::EPOCHS as usize, state.history.len());
 }
+
+#[test]
+fn a_finished_run_that_goes_on_and_rolls_back_goes_on_to_its_end() {
+    let tiny = Tiny::new();
+    let place = tiny.place();
+    let arguments = [&HOT[..], &ROLLBACK, &["--set", "train.epochs=1"]].concat();
+    succeed(&mut tiny.train(place.path(), &arguments));
+    let state = || {
+        let newest = Store::new(&place.path().join("tiny"))
+            .latest_whole()
+            .unwrap()
+            .0;
+        weft::experiment::state_of(&newest).unwrap()
+    };
+    let before = state();
+    assert!(before.finished && before.history.len() == 1);
+    succeed(&mut tiny.resume(place.path(), &["--epochs", "3"]));
+    let after = state();
+    // Back to where it had been finished.
+    let back = after.rollbacks.last().unwrap().to_step;
+    assert_eq!(back, before.step, "{:?}", after.rollbacks);
+    assert!(after.finished && after.history.len() == 3, "{after:?}");
+}

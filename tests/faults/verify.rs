@@ -129,6 +129,25 @@ fn each_kind_of_damage_is_found() {
             }),
         ),
         (
+            "FAILED  predictions.csv: it does not give the loss of",
+            Box::new(|run| {
+                let path = run.join("evaluation.json");
+                let text = fs::read_to_string(&path).unwrap();
+                let (before, after) = text.split_once("\"loss\": ").unwrap();
+                fs::write(&path, format!("{before}\"loss\": 9{after}")).unwrap();
+            }),
+        ),
+        (
+            "FAILED  predictions.csv: it does not give the macro_mean of",
+            Box::new(|run| {
+                let path = run.join("evaluation.json");
+                let text = fs::read_to_string(&path).unwrap();
+                let (before, after) = text.split_once("\"macro_mean\": {").unwrap();
+                let after = after.replacen(": ", ": 9", 1);
+                fs::write(&path, format!("{before}\"macro_mean\": {{{after}")).unwrap();
+            }),
+        ),
+        (
             "FAILED  checkpoints/best",
             Box::new(|run| fs::write(run.join("checkpoints/best"), "step-1\n").unwrap()),
         ),

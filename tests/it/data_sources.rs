@@ -122,6 +122,41 @@ fn plain_and_gzipped_files_load_alike_and_classes_are_numbered() {
     assert_eq!(plain.source.sha256[1].sha256.len(), 64);
 }
 
+/// A run's pictures are named as its data names them by now.
+#[test]
+fn class_names_that_were_put_right_reach_a_run() {
+    let folder = tiny_folder();
+    let names = folder.path().join("classes.txt");
+    fs::write(&names, "dog\ncat\nbird\n").unwrap();
+    let weft = |args: &[&str]| {
+        let output = crate::cli::weft()
+            .current_dir(folder.path())
+            .args(args)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    let keys = [
+        "data.source=\".\"",
+        "data.validation_fraction=0.0",
+        "early_stopping.patience=0",
+        "model.kind=softmax_regression",
+        "train.epochs=1",
+        "report.plots=false",
+    ];
+    let set = keys.iter().flat_map(|key| ["--set", key]);
+    weft(
+        &["train", "--device", "cpu", "--name", "x"]
+            .into_iter()
+            .chain(set)
+            .collect::<Vec<_>>(),
+    );
+    fs::write(&names, "cat\ndog\nbird\n").unwrap();
+    weft(&["evaluate", "runs/x"]);
+    let input = ::weft::run::input::ModelInput::read(&folder.path().join("runs/x/input.json"));
+    assert_eq!(input.unwrap().class_names, ["cat", "dog", "bird"]);
+}
+
 #[test]
 fn class_names_come_from_classes_txt() {
     let folder = tiny_folder();
@@ -157,6 +192,13 @@ fn class_names_come_from_classes_txt() {
     );
     assert!(
         error.contains("hint: classes.txt needs one line per class, at least 3"),
+        "{error}"
+    );
+    fs::write(folder.path().join("classes.txt"), b"M\xe4ntel\n").unwrap();
+    let error = error_of(load_folder(folder.path()));
+    assert!(
+        error.contains("classes.txt: ")
+            && error.contains("\nhint: classes.txt is a text file in UTF-8"),
         "{error}"
     );
     fs::write(folder.path().join("classes.txt"), "\n \n").unwrap();

@@ -353,6 +353,37 @@ fn the_final_training_can_have_the_validation_images_too() {
 }
 
 #[test]
+fn a_validation_folder_stays_one_in_the_final_training() {
+    let search = "[search]\nalgorithm = \"random\"\ntrials = 1";
+    let text = STUDY.replace("source = \"sample\"", "source = \"set\"\nsize = 8");
+    let folder = place(&text.replace("[search]", search));
+    for (part, n) in [("train", 12u8), ("validation", 4), ("test", 4)] {
+        for (class, value) in [("dark", 20), ("light", 200)] {
+            let below = folder.path().join("set").join(part).join(class);
+            fs::create_dir_all(&below).unwrap();
+            for id in 0..n {
+                let pixel = |x, y| image::Luma([value + (x * 7 + y * 3) as u8 % 40 + id]);
+                let picture = image::GrayImage::from_fn(8, 8, pixel);
+                picture
+                    .save(below.join(format!("{part}-{id}.png")))
+                    .unwrap();
+            }
+        }
+    }
+    tune(folder.path(), &["tiny.toml", "--device", "cpu", "--quiet"]);
+    let error = refused(
+        folder.path(),
+        &["runs/tiny", "--device", "cpu", "--final=all"],
+    );
+    assert!(
+        error.contains("a validation folder of its own") && error.contains("\nhint: --final "),
+        "{error}"
+    );
+    let said = tune(folder.path(), &["runs/tiny", "--device", "cpu", "--final"]);
+    assert!(said.contains("train 24, validation 8"), "{said}");
+}
+
+#[test]
 fn what_cannot_be_searched_is_refused_before_anything_is_made() {
     for (study, args, what) in [
         (STUDY.to_owned(), &["--budget", "30"][..], "--budget 30"),

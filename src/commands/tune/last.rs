@@ -9,7 +9,7 @@ use super::super::training::{self, Shown};
 use super::super::{download_bar::DownloadBar, say};
 use crate::cli::{DisplayArgs, DrillArgs, TrainedOn};
 use crate::config::{ExperimentConfig, Loaded};
-use crate::experiment::{Experiment, ResumePoint};
+use crate::experiment::{Experiment, ResumePoint, command_line};
 use crate::run::checkpoints::Store;
 use crate::run::study::{Event, Final, RungResult, StudyFolder, Trial, Values, now};
 use crate::run::{disk, records};
@@ -25,6 +25,13 @@ pub(super) fn run(
     on: TrainedOn,
     quiet: bool,
 ) -> Result<ExitCode> {
+    if on == TrainedOn::All && searched.splits.dataset.validation.is_some() {
+        bail!(
+            "--final=all: {} has a validation folder of its own, which stays one\n\
+             hint: --final trains on the training split alone",
+            searched.splits.source().location
+        );
+    }
     let chosen = choose(study, folder, on)?;
     let loaded = Loaded::from_config(config(study, &chosen, on)?).with_context(|| {
         format!(
@@ -61,7 +68,7 @@ pub(super) fn run(
         })?;
     }
     if point.is_none() {
-        experiment.describe(&run, std::env::args().collect())?;
+        experiment.describe(&run, command_line())?;
     }
     let shown = Shown::new(&DisplayArgs {
         no_test: false,

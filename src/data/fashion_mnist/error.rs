@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::folder::{CLASSES_FILE, MAX_CLASSES};
 use super::{FILES, HOW_TO_GET_IT};
@@ -22,7 +22,7 @@ pub enum DataError {
         .folder.display(), .files.join(", "), FILES.map(|(name, _)| name).join(", ")
     )]
     Missing { folder: PathBuf, files: Vec<String> },
-    #[error("{}: {reason}", .path.display())]
+    #[error("{}: {reason}\n{}", .path.display(), of_reading(.path))]
     Read { path: PathBuf, reason: io::Error },
     #[error("{}: {reason}\n{HOW_TO_REPAIR}", .path.display())]
     Damaged { path: PathBuf, reason: IdxError },
@@ -53,7 +53,8 @@ pub enum DataError {
     },
     #[error("{}: expected 1 to {MAX_CLASSES} class names, found {found}\nhint: one name a line", .path.display())]
     ClassCount { path: PathBuf, found: usize },
-    #[error("{}: test images of {}x{} pixels, but training images of {}x{}", .path.display(), .test.0, .test.1, .train.0, .train.1)]
+    #[error("{}: test images of {}x{} pixels, but training images of {}x{}\n\
+         hint: the images of both splits have one size", .path.display(), .test.0, .test.1, .train.0, .train.1)]
     Shapes {
         path: PathBuf,
         train: (usize, usize),
@@ -74,6 +75,13 @@ pub enum DataError {
     },
     #[error("Fashion-MNIST was not found; looked in{}\n{HOW_TO_GET_IT}", list(.tried))]
     NotFound { tried: Vec<Tried> },
+}
+
+fn of_reading(path: &Path) -> String {
+    match path.file_name().is_some_and(|name| name == CLASSES_FILE) {
+        true => format!("hint: {CLASSES_FILE} is a text file in UTF-8, one name a line"),
+        false => "hint: check its permissions".to_owned(),
+    }
 }
 
 /// A place that was looked in, and why it gave nothing.

@@ -280,6 +280,27 @@ fn cmyk_and_progressive_jpeg_are_read() {
 }
 
 #[test]
+fn frames_within_frames_do_not_fill_the_stack() {
+    let frame = [&b"ANMF\xff\xff\xff\x7f"[..], &[0; 16]].concat();
+    let mut content = b"WEBPVP8L\x05\0\0\0\x2f\0\0\0\0\0".to_vec();
+    content.extend(frame.repeat(200_000));
+    let size = (content.len() as u32).to_le_bytes();
+    let bytes = [&b"RIFF"[..], &size, &content].concat();
+    let header = header(&bytes).unwrap();
+    assert_eq!((header.width, header.height), (1, 1));
+}
+
+#[test]
+fn a_decoder_that_panics_has_found_damage() {
+    let panics = || -> Result<Header, ImageError> { panic!("out of bounds") };
+    let error = unless_it_panics(panics).unwrap_err().to_string();
+    assert!(
+        error.starts_with("is damaged: its decoder failed\nhint: "),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_picture_is_turned_upright_as_its_exif_says() {
     // Columns and rows, then the letters row by row. EXIF 2.32, table 6: where row 0 and column 0 are.
     let upright: [(u8, u32, &[u8; 6]); 8] = [
@@ -298,6 +319,8 @@ fn a_picture_is_turned_upright_as_its_exif_says() {
         let bytes = raw_png([2, 3], [8, 0], &[(b"eXIf", &exif), (b"IDAT", &rows)]);
         let decoded = picture(&bytes);
         assert_eq!(decoded.width, width as usize, "orientation {orientation}");
+        let sides = header(&bytes).unwrap().upright_sides();
+        assert_eq!(sides, (decoded.height, decoded.width), "{orientation}");
         assert_eq!(decoded.pixels, letters, "orientation {orientation}");
     }
     // As a phone writes it.

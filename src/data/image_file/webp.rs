@@ -17,7 +17,7 @@ pub(super) fn working_bytes(bytes: &[u8], (width, height): (u32, u32)) -> Result
         )));
     }
     let mut frames = Frames::default();
-    frames.look_at(bytes.get(12..).unwrap_or_default());
+    frames.look_at(bytes.get(12..).unwrap_or_default(), false);
     if u64::from(frames.width) > u64::from(width) || u64::from(frames.height) > u64::from(height) {
         return Err(ImageError::Damaged(format!(
             "it has a frame of {} x {} pixels in a picture of {width} x {height}",
@@ -46,18 +46,19 @@ struct Frames {
 }
 
 impl Frames {
-    /// Walks through chunks: four letters, a size, the content padded to even.
-    fn look_at(&mut self, mut chunks: &[u8]) {
+    /// Walks through chunks: four letters, a size, the content padded to even. A frame of an animation holds
+    /// chunks, and no further frame.
+    fn look_at(&mut self, mut chunks: &[u8], in_frame: bool) {
         while let Some((&[a, b, c, d, s0, s1, s2, s3], rest)) = chunks.split_first_chunk() {
             let size = u32::from_le_bytes([s0, s1, s2, s3]) as usize;
             let content = &rest[..size.min(rest.len())];
             match &[a, b, c, d] {
                 b"VP8 " => self.lossy_frame(content),
                 b"ALPH" => self.alpha = true,
-                b"ANMF" => {
+                b"ANMF" if !in_frame => {
                     self.animated = true;
                     // Sixteen bytes say where and how long.
-                    self.look_at(content.get(16..).unwrap_or_default());
+                    self.look_at(content.get(16..).unwrap_or_default(), true);
                 }
                 _ => {}
             }

@@ -7,7 +7,7 @@ use super::error::ImageFolderError;
 use super::scan::{ImageFile, Scan};
 use super::{Color, Options, Size};
 use crate::data::download::{Progress, sha256_hex};
-use crate::data::image_file::{self, Backdrop, Picture};
+use crate::data::image_file::{self, Backdrop, ImageError, Picture};
 use crate::text::first_line;
 
 /// Bytes that the pictures that are decoded at once may hold.
@@ -41,18 +41,36 @@ pub(super) struct Packed {
     pub(super) sha256: String,
 }
 
+/// Why a file cannot be used.
+#[derive(Clone)]
+struct Bad {
+    reason: String,
+    /// It could not be read, which another start may do.
+    may_pass: bool,
+}
+
+impl From<ImageError> for Bad {
+    fn from(error: ImageError) -> Self {
+        Self {
+            reason: first_line(&error),
+            may_pass: matches!(error, ImageError::Read(_)),
+        }
+    }
+}
+
 /// What the headers say.
 struct Look {
     /// Height, width and what decoding takes; or why that cannot be.
-    of: Vec<Result<(usize, usize, u64), String>>,
+    of: Vec<Result<(usize, usize, u64), Bad>>,
 }
 
-/// Decodes and fits every image.
+/// Decodes and fits every image. Also whether that may be kept: not where a file could not be read, which
+/// was read when it was listed.
 pub(super) fn convert(
     scan: &Scan,
     options: &Options,
     progress: &mut dyn Progress,
-) -> Result<Packed, ImageFolderError> {
+) -> Result<(Packed, bool), ImageFolderError> {
     let look = Look::at(&scan.files);
     let (height, width) = match options.size {
         Size::Auto => look.usual_size(),
@@ -74,6 +92,7 @@ pub(super) fn convert(
         sha256: String::new(),
     };
     packed.reserve(scan, options)?;
+    let mut may_keep = true;
     progress.stage("converting", scan.files.len() as u64);
     for chunk in look.chunks() {
         let fitted: Vec<Result<Fitted, Fault>> = chunk
@@ -81,7 +100,7 @@ pub(super) fn convert(
             .into_par_iter()
             .map(|index| match &look.of[index] {
                 Ok(_) => fitted(&scan.files[index], [height, width, channels]),
-                Err(reason) => Err(Fault::Bad(reason.clone())),
+                Err(bad) => Err(Fault::Bad(bad.clone())),
             })
             .collect();
         progress.advance(chunk.len() as u64);
@@ -91,7 +110,10 @@ pub(super) fn convert(
                     packed.n_fitted += usize::from(fitted.had_other_size);
                     packed.pixels.extend(fitted.pixels);
                 }
-                Err(Fault::Bad(reason)) => packed.bad.push((index, reason)),
+                Err(Fault::Bad(bad)) => {
+                    may_keep &= !bad.may_pass;
+                    packed.bad.push((index, bad.reason));
+                }
                 Err(Fault::Changed) => {
                     let path = scan.files[index].path.clone();
                     return Err(ImageFolderError::Changed { path });
@@ -101,7 +123,7 @@ pub(super) fn convert(
     }
     progress.finish();
     packed.sha256 = sha256_hex(&packed.pixels);
-    Ok(packed)
+    Ok((packed, may_keep))
 }
 
 impl Packed {
@@ -132,10 +154,15 @@ impl Packed {
 impl Look {
     fn at(files: &[ImageFile]) -> Self {
         let look = |file: &ImageFile| {
-            file.sha256.as_ref().map_err(String::clone)?;
-            let header = image_file::read(&file.path).and_then(|bytes| image_file::header(&bytes));
-            let header = header.map_err(|error| first_line(&error))?;
-            Ok((header.height as usize, header.width as usize, header.cost))
+            // What could not be read then is part of the listing.
+            file.sha256.as_ref().map_err(|reason| Bad {
+                reason: reason.clone(),
+                may_pass: false,
+            })?;
+            let header =
+                image_file::read(&file.path).and_then(|bytes| image_file::header(&bytes))?;
+            let (height, width) = header.upright_sides();
+            Ok((height, width, header.cost))
         };
         // A few files at once, for the memory: they are read whole.
         let mut of = Vec::with_capacity(files.len());
@@ -204,12 +231,12 @@ struct Fitted {
 }
 
 enum Fault {
-    Bad(String),
+    Bad(Bad),
     Changed,
 }
 
 fn fitted(file: &ImageFile, [height, width, channels]: [usize; 3]) -> Result<Fitted, Fault> {
-    let bad = |error| Fault::Bad(first_line(&error));
+    let bad = |error: ImageError| Fault::Bad(error.into());
     let bytes = image_file::read(&file.path).map_err(bad)?;
     let sha256: [u8; 32] = Sha256::digest(&bytes).into();
     if file.sha256.as_ref() != Ok(&sha256) {

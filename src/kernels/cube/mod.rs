@@ -285,6 +285,11 @@ fn launch<P: Program>(program: P, groups: [usize; 2], tensors: &[&CubeTensor], w
     };
     let [first, second] = groups.map(|n| n as u32);
     let columns = first.clamp(1, MAX_WORKGROUPS);
+    // What does not look at the second axis would do the first part over and over, and never the rest.
+    assert!(
+        first <= MAX_WORKGROUPS || program.text().contains("num_workgroups"),
+        "{first} workgroups of a shader that goes along one axis"
+    );
     let count = CubeCount::Static(columns, first.div_ceil(columns), second);
     let buffers = tensors
         .iter()

@@ -133,12 +133,11 @@ pub(super) fn values(study: &StudyRecords) -> String {
 
 /// What the objective hung on.
 pub(super) fn importance(study: &StudyRecords) -> String {
-    let Some((shares, interactions)) = &study.importance else {
+    let Some(found) = &study.importance else {
         return "<p>Too few trials for an estimate of how much each dimension matters.</p>\n"
             .to_owned();
     };
-    let counted = study.trials.iter().filter(|trial| trial.counts().is_some());
-    let n = counted.count();
+    let n = found.n_trials;
     let few = if n < FEW_TRIALS {
         ", which are few"
     } else {
@@ -147,11 +146,12 @@ pub(super) fn importance(study: &StudyRecords) -> String {
     format!(
         "<p>How much of the variance of the {} each dimension explains alone: the main effects of a functional \
          ANOVA (fANOVA) of a model that was fitted to the trials. The rest is what several dimensions do \
-         together. It is an estimate from {}{few}, and over the whole space that was searched: a dimension that \
+         together. It is an estimate from {} after {}{few}, and over the whole space that was searched: a dimension that \
          hardly matters near the best may stand high here.</p>\n{}",
         study.objective.title(),
         count(n as u64, "trial"),
-        shares_table(study, shares, *interactions)
+        count(found.epochs, "epoch"),
+        shares_table(study, &found.shares, found.interactions)
     )
 }
 

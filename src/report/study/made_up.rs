@@ -1,7 +1,8 @@
 //! Studies that never ran, for the tests: the objective is a formula of the values.
 
 use super::{
-    Dimension, FinalRun, Objective, PlannedRung, Status, StudyRecords, Trial, TrialRung, Value,
+    Dimension, FinalRun, Importance, Objective, PlannedRung, Status, StudyRecords, Trial,
+    TrialRung, Value,
 };
 use crate::run::records::EpochRow;
 
@@ -58,7 +59,12 @@ pub(super) fn study(n_trials: usize, n_dimensions: usize, objective: Objective) 
         epochs_spent: trials.iter().map(Trial::epochs).sum(),
         seconds: trials.iter().map(Trial::seconds).sum(),
         trials,
-        importance: (n_trials > 10).then_some((shares, 0.3)),
+        importance: (n_trials > 10).then_some(Importance {
+            shares,
+            interactions: 0.3,
+            n_trials: 11,
+            epochs: 3,
+        }),
         finished: true,
         final_run: (n_trials > 0).then(|| FinalRun {
             folder: "runs/made-up/final".to_owned(),

@@ -21,7 +21,8 @@ use anyhow::Result;
 
 pub use self::csv::csv;
 pub use self::records::{
-    Dimension, FinalRun, Objective, PlannedRung, Status, StudyRecords, Trial, TrialRung, Value,
+    Dimension, FinalRun, Importance, Objective, PlannedRung, Status, StudyRecords, Trial,
+    TrialRung, Value,
 };
 use super::html::frame::{Frame, STYLE};
 use super::html::text::{Text, count, json, name};

@@ -38,9 +38,8 @@ pub struct StudyRecords {
     pub dimensions: Vec<Dimension>,
     pub planned: Vec<PlannedRung>,
     pub trials: Vec<Trial>,
-    /// The share of the objective's variance by dimension (main effects of a functional ANOVA), and that of
-    /// interactions. None with too few trials.
-    pub importance: Option<(Vec<f64>, f64)>,
+    /// None with too few trials.
+    pub importance: Option<Importance>,
     pub epochs_spent: u64,
     pub seconds: f64,
     pub finished: bool,
@@ -51,6 +50,17 @@ pub struct StudyRecords {
 }
 
 /// What is searched along.
+/// Shares of the objective's variance.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Importance {
+    /// By dimension: main effects of a functional ANOVA.
+    pub shares: Vec<f64>,
+    pub interactions: f64,
+    /// The trials that it is an estimate from, and after how many epochs.
+    pub n_trials: usize,
+    pub epochs: u64,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Dimension {
     pub name: String,

@@ -35,6 +35,10 @@ pub struct Importance {
     pub main: Vec<f64>,
     /// The rest: what axes do together only, and what of the scores' noise the forest has learned.
     pub interactions: f64,
+    /// The trials that it is an estimate from.
+    pub n_trials: usize,
+    /// After how many epochs.
+    pub epochs: u64,
 }
 
 /// The importance of each axis, from the scores after one number of epochs: the one that has the
@@ -47,7 +51,9 @@ pub struct Importance {
 /// bad for what other dimensions did.
 #[must_use]
 pub fn importance(axes: &[NamedAxis], observed: &[Observed], seed: u64) -> Option<Importance> {
-    let observed = standardised(comparable(observed)?)?;
+    let observed = comparable(observed)?;
+    let (n_trials, epochs) = (observed.len(), observed.first()?.epochs);
+    let observed = standardised(observed)?;
     let mut sums = vec![0.0; axes.len()];
     let mut n_trees = 0.0;
     for tree in 0..N_TREES {
@@ -65,7 +71,12 @@ pub fn importance(axes: &[NamedAxis], observed: &[Observed], seed: u64) -> Optio
     }
     let main: Vec<f64> = sums.iter().map(|sum| (sum / n_trees).min(1.0)).collect();
     let interactions = (1.0 - main.iter().sum::<f64>()).max(0.0);
-    Some(Importance { main, interactions })
+    Some(Importance {
+        main,
+        interactions,
+        n_trials,
+        epochs,
+    })
 }
 
 fn comparable(observed: &[Observed]) -> Option<Vec<&Observed>> {

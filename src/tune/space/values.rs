@@ -94,6 +94,13 @@ impl Values {
         }
     }
 
+    /// Whether it is one of the values. Of countless ones none is met in practice.
+    #[must_use]
+    pub fn has(&self, value: &Value) -> bool {
+        let met = || Some(self.at(self.coordinate(value)?));
+        self.count().is_some() && met().is_some_and(|met| is_same(&met, value))
+    }
+
     /// How many values there are; None where they are countless.
     #[must_use]
     pub fn count(&self) -> Option<u64> {

@@ -402,6 +402,31 @@ fn convolutions_of_many_channels() {
     }
 }
 
+/// More sums of weights than 65,535 workgroups have, the most of one axis: the rest is on the second axis.
+#[test]
+fn more_weights_than_an_axis_of_workgroups() {
+    let Some(device) = devices::gpu("more_weights_than_an_axis_of_workgroups") else {
+        return;
+    };
+    for bias in [true, false] {
+        check(
+            Spec {
+                batch: 1,
+                height: 3,
+                width: 3,
+                in_channels: 512,
+                out_channels: 512,
+                padding: 1,
+                pool: 1,
+                bias,
+                activation: Activation::Identity,
+                ..spec()
+            },
+            &device,
+        );
+    }
+}
+
 #[test]
 fn the_largest_kernels_and_pools() {
     let Some(device) = devices::gpu("the_largest_kernels_and_pools") else {
