@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 
 use crate::config::{ExperimentConfig, Loaded};
-use crate::evaluate::predictions::Predictions;
+use crate::evaluate::predictions::{CALIBRATION_BINS, Predictions};
 use crate::experiment::{config_of, state_of};
 use crate::run::RunFolder;
 use crate::run::checkpoints::{Checkpoint, Pointer, Store};
@@ -391,7 +391,6 @@ fn differs(predictions: &Predictions, evaluation: &Evaluation) -> Option<&'stati
     let confusion = &evaluation.confusion;
     let classes = (0..confusion.n_classes()).map(|class| confusion.class_scores(class));
     let likelihood = predictions.negative_log_likelihood();
-    let n_bins = evaluation.calibration.bins.len();
     let close = |one: f64, two: f64, most: f64| (one - two).abs() <= most * two.abs().max(1.0);
     // The device's loss goes on where a probability is too small for f32.
     let label = |image| predictions.probabilities(image)[predictions.label(image)];
@@ -420,7 +419,7 @@ fn differs(predictions: &Predictions, evaluation: &Evaluation) -> Option<&'stati
         ),
         (
             "calibration",
-            predictions.calibration(n_bins) == evaluation.calibration,
+            predictions.calibration(CALIBRATION_BINS) == evaluation.calibration,
         ),
         (
             "loss",

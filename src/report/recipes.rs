@@ -308,16 +308,24 @@ fn seconds(runs: &[&RecipeRun]) -> String {
     text
 }
 
-/// The names of the rows that a text has between its markers and a table has not.
+/// The first cells of the rows that a text has between its markers and a table has not.
 pub fn lost(text: &str, table: &str) -> Vec<String> {
     let [begin, end] = MARKERS;
     let old = text.split_once(begin).map_or("", |(_, rest)| rest);
     let old = old.split_once(end).map_or(old, |(old, _)| old);
-    let name = |line: &str| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned());
-    let new: Vec<String> = table.lines().filter_map(name).collect();
+    let name = |line: &str| {
+        let line = line
+            .strip_prefix("| ")
+            .filter(|line| line.starts_with('`'))?;
+        Some(line.split_once(" | ")?.0.to_owned())
+    };
+    let mut new: Vec<String> = table.lines().filter_map(name).collect();
     let mut lost: Vec<String> = old.lines().filter_map(name).collect();
-    lost.retain(|name| !new.contains(name));
-    lost.dedup();
+    // Two rows may have the same name: each of the new ones stands for one.
+    lost.retain(|name| {
+        let found = new.iter().position(|it| it == name);
+        found.map(|at| new.swap_remove(at)).is_none()
+    });
     lost
 }
 

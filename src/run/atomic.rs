@@ -13,13 +13,10 @@ pub const TEMPORARY_PREFIX: &str = ".tmp-";
 
 /// Puts `bytes` at `path` in one step: temporary file, fsync, rename, fsync of the folder.
 pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = temporary_beside(path)?;
-    disk::remove(&temporary)?; // of a process that was killed and had the same number
-    let written = write_new(&temporary, bytes).and_then(|()| disk::rename(&temporary, path));
-    if written.is_err() {
+    let written = write_beside(path, bytes).and_then(|temporary| {
         // The first error is the one to report; a leftover does no harm.
-        let _ = disk::remove(&temporary);
-    }
+        disk::rename(&temporary, path).inspect_err(|_| drop(disk::remove(&temporary)))
+    });
     written
         .and_then(|()| disk::sync_folder(parent(path)))
         .map_err(|error| named(error, "write", path))
@@ -27,11 +24,12 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// The same, but never over what is there: that is an error of the kind `AlreadyExists`.
 pub fn publish_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = temporary_beside(path)?;
-    disk::remove(&temporary)?;
-    let written = write_new(&temporary, bytes).and_then(|()| disk::publish(&temporary, path));
-    // Whether it failed or has two names now; a leftover does no harm.
-    let _ = disk::remove(&temporary);
+    let written = write_beside(path, bytes).and_then(|temporary| {
+        let published = disk::publish(&temporary, path);
+        // Whether it failed or has two names now; a leftover does no harm.
+        let _ = disk::remove(&temporary);
+        published
+    });
     written
         .and_then(|()| disk::sync_folder(parent(path)))
         .map_err(|error| named(error, "write", path))
@@ -138,6 +136,22 @@ fn ends_in_newline(file: &mut File) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
+/// Writes a temporary file beside `path`. A process that was killed, or one in another container, may have
+/// had the same number: what it left is not touched, and the next name is taken.
+fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
+    loop {
+        let temporary = temporary_beside(path)?;
+        match write_new(&temporary, bytes) {
+            Ok(()) => return Ok(temporary),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                let _ = disk::remove(&temporary);
+                return Err(error);
+            }
+        }
+    }
+}
+
 /// In the same folder, because a rename cannot cross file systems.
 fn temporary_beside(path: &Path) -> io::Result<PathBuf> {
     static COUNT: AtomicU64 = AtomicU64::new(0); // two threads may write the same file
@@ -173,6 +187,22 @@ mod tests {
         entries
             .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
             .collect()
+    }
+
+    #[test]
+    fn what_a_process_of_the_same_number_left_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        let left = |count| {
+            let name = format!("{TEMPORARY_PREFIX}a.json-{}-{count}", std::process::id());
+            folder.path().join(name)
+        };
+        (0..100).for_each(|count| fs::write(left(count), b"left").unwrap());
+        write_file(&path, b"mine").unwrap();
+        publish_new(&folder.path().join("b.json"), b"mine").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+        assert!((0..100).all(|count| fs::read(left(count)).unwrap() == b"left"));
+        assert_eq!(names(folder.path()).len(), 102);
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl Study {
                     if let Some(value) = condition.allowed.iter().find(|value| !of_any(value)) {
                         return refuse(
                             &format!("{value} is none of the values of `{}`", condition.key),
-                            "name values that it can have",
+                            "name values that it can have; a range without steps meets none of them",
                         );
                     }
                 }

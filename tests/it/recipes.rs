@@ -195,7 +195,7 @@ fn the_table_is_made_of_finished_runs_on_the_full_data() {
     fs::write(&file, &others).unwrap();
     let error = fail(at, &["recipes", "--table", "table.md", "runs"]);
     assert!(
-        error.contains("rows that no given run is of: other\nhint: "),
+        error.contains("rows that no given run is of: `other` ("),
         "{error}"
     );
     assert_eq!(fs::read_to_string(&file).unwrap(), others);

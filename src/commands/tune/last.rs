@@ -25,7 +25,8 @@ pub(super) fn run(
     on: TrainedOn,
     quiet: bool,
 ) -> Result<ExitCode> {
-    if on == TrainedOn::All && searched.splits.dataset.validation.is_some() {
+    let is_begun = folder.last().config().is_file();
+    if on == TrainedOn::All && searched.splits.dataset.validation.is_some() && !is_begun {
         bail!(
             "--final=all: {} has a validation folder of its own, which stays one\n\
              hint: --final trains on the training split alone",

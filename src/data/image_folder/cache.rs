@@ -17,7 +17,7 @@ use super::{Color, Size};
 use crate::run::atomic::{self, TEMPORARY_PREFIX};
 
 /// Goes up when the layout does, or what decoding and fitting give.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const MAGIC: &[u8; 16] = b"weft images   1\n";
 /// Length, SHA-256 and magic.
 const TAIL: usize = 8 + 32 + MAGIC.len();

@@ -1,5 +1,7 @@
 //! From image files to bytes of one size: decoded in parallel, a bounded number at a time.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -77,10 +79,14 @@ pub(super) fn convert(
         Size::Square(side) => (side, side),
         Size::Sides([height, width]) => (height, width),
     };
+    let unread = AtomicBool::new(false);
     let channels = match options.color {
-        Color::Auto if look.any_colored(&scan.files) => 3,
+        Color::Auto => match look.any_colored(&scan.files, &unread) {
+            true => 3,
+            false => 1,
+        },
         Color::Rgb => 3,
-        Color::Auto | Color::Grey => 1,
+        Color::Grey => 1,
     };
     let mut packed = Packed {
         height,
@@ -92,7 +98,7 @@ pub(super) fn convert(
         sha256: String::new(),
     };
     packed.reserve(scan, options)?;
-    let mut may_keep = true;
+    let mut may_keep = !unread.into_inner();
     progress.stage("converting", scan.files.len() as u64);
     for chunk in look.chunks() {
         let fitted: Vec<Result<Fitted, Fault>> = chunk
@@ -203,13 +209,19 @@ impl Look {
         chunks
     }
 
-    /// Whether any image has colour. The first one mostly tells.
-    fn any_colored(&self, files: &[ImageFile]) -> bool {
+    /// Whether any image has colour. The first one mostly tells. `unread` is set where a file could not be
+    /// read by now.
+    fn any_colored(&self, files: &[ImageFile], unread: &AtomicBool) -> bool {
         let colored = |index: usize| {
-            self.of[index].is_ok()
-                && image_file::read(&files[index].path)
-                    .and_then(|bytes| image_file::decode(&bytes, Backdrop::White))
-                    .is_ok_and(|picture| is_colored(&picture))
+            if self.of[index].is_err() {
+                return false;
+            }
+            let picture = image_file::read(&files[index].path)
+                .and_then(|bytes| image_file::decode(&bytes, Backdrop::White));
+            if let Err(ImageError::Read(_)) = picture {
+                unread.store(true, Ordering::Relaxed);
+            }
+            picture.is_ok_and(|picture| is_colored(&picture))
         };
         let mut chunks = self.chunks().into_iter();
         chunks.any(|chunk| chunk.into_par_iter().any(colored))

@@ -400,7 +400,13 @@ fn rows_that_a_new_table_has_not_are_told() {
     let [begin, end] = MARKERS;
     let old = "| recipe |\n|---|\n| `a` | 1 |\n| `b` (no built-in recipe) | 2 |\n";
     let text = format!("| `c` |\n{begin}\n\n{old}\n{end}\n| `d` |\n");
-    assert_eq!(lost(&text, "| `b` | 3 |\n"), ["a"]);
+    assert_eq!(lost(&text, "| `b` (no built-in recipe) | 3 |\n"), ["`a`"]);
+    assert_eq!(
+        lost(&text, "| `a` | 1 |\n| `b` | 3 |\n"),
+        ["`b` (no built-in recipe)"]
+    );
+    let twice = format!("{begin}\n| `a` | 1 |\n| `a` | 2 |\n{end}");
+    assert_eq!(lost(&twice, "| `a` | 1 |\n"), ["`a`"]);
     assert_eq!(lost(&text, old), [] as [String; 0]);
     assert_eq!(lost("", old), [] as [String; 0]);
 }

@@ -49,7 +49,6 @@ pub struct StudyRecords {
     pub best_config: Option<String>,
 }
 
-/// What is searched along.
 /// Shares of the objective's variance.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Importance {
@@ -61,6 +60,7 @@ pub struct Importance {
     pub epochs: u64,
 }
 
+/// What is searched along.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Dimension {
     pub name: String,
